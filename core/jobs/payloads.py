@@ -1,0 +1,72 @@
+"""What is asked of the runner: frozen dataclasses, stored as canonical JSON under a type tag and a version."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+from core.errors import UserError
+from core.leakage.threat import ThreatModel
+from core.models.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class AttackJob:
+    """Attack these originals under this threat model, then score what comes back."""
+
+    kind: ClassVar[str] = "attack"
+    type_tag: ClassVar[str] = "attack"
+    version: ClassVar[int] = 1
+
+    model: ModelSpec
+    originals: tuple[int, ...]  # ids in table originals, in order; an update takes batch_size of them in turn
+    original_hashes: tuple[str, ...]  # their pixels: part of the identity
+    attack: str
+    config: dict[str, Any]  # every field of the attack's config dataclass, `restarts` included
+    threat: ThreatModel = field(default_factory=ThreatModel)
+    seed: int = 0
+    controls: int = 2  # targets that are attacked again with a mismatched gradient and with the prior alone
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """Score every pairing of one attack job with these metrics."""
+
+    kind: ClassVar[str] = "score"
+    type_tag: ClassVar[str] = "score"
+    version: ClassVar[int] = 1
+
+    attack_job: int
+    metrics: tuple[str, ...] = ()  # empty: all that are available
+    device: str = "cpu"
+
+
+Payload = AttackJob | ScoreJob
+PAYLOADS: dict[str, type[AttackJob] | type[ScoreJob]] = {"attack": AttackJob, "score": ScoreJob}
+
+
+def to_json(payload: Payload) -> str:
+    """Canonical JSON of a payload: sorted keys, no spaces, no NaN."""
+    return json.dumps(asdict(payload), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def from_json(type_tag: str, version: int, text: str) -> Payload:
+    """Rebuild a payload; raise UserError for a tag or version that this code does not know."""
+    kind = PAYLOADS.get(type_tag)
+    if kind is None or kind.version != version:
+        raise UserError(
+            f"This job was stored as {type_tag} version {version}, which this version of SemSight cannot run; "
+            "update SemSight or start the job anew."
+        )
+    values: dict[str, Any] = json.loads(text)
+    if kind is AttackJob:
+        values["model"] = ModelSpec.from_json(json.dumps(values["model"]))
+        values["threat"] = ThreatModel(**values["threat"])
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def identity(payload: Payload) -> str:
+    """sha256 that tells whether two jobs ask the same: the type, and the JSON, which names weights and images."""
+    text = f"{payload.type_tag}:{payload.version}:{to_json(payload)}"
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,53 @@
+"""The one place where the environment is read."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are kept and how work is run; all from SEMSIGHT_* variables."""
+
+    home: Path  # everything the app writes: database, images, weights, logs
+    database_url: str  # SQLAlchemy URL; SQLite under home unless SEMSIGHT_DATABASE_URL is set
+    weights: Path  # where pretrained weights are looked for first
+    scheduler: str | None  # address of a Dask scheduler; None starts a LocalCluster
+    executor: str  # "dask" or "inline"
+    device: str  # "auto", "cpu", "cuda", "cuda:1"
+    threads: int  # CPU threads a worker computes with
+    lease_seconds: float  # a runner silent for longer has lost its job
+
+    @property
+    def uploads(self) -> Path:
+        """Folder for files as they came in, before intake."""
+        return self.home / "uploads"
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environment` (default: the process's own)."""
+    env = os.environ if environment is None else environment
+    home = Path(env.get("SEMSIGHT_HOME") or Path.home() / ".semsight").expanduser().absolute()
+    executor = env.get("SEMSIGHT_EXECUTOR", "dask")
+    if executor not in ("dask", "inline"):
+        raise UserError(f"SEMSIGHT_EXECUTOR must be dask or inline, not {executor!r}.")
+    return Settings(
+        home=home,
+        database_url=env.get("SEMSIGHT_DATABASE_URL") or f"sqlite:///{home / 'semsight.db'}",
+        weights=Path(env.get("SEMSIGHT_WEIGHTS") or home / "weights").expanduser().absolute(),
+        scheduler=env.get("SEMSIGHT_SCHEDULER") or None,
+        executor=executor,
+        device=env.get("SEMSIGHT_DEVICE", "auto"),
+        threads=_positive(env, "SEMSIGHT_THREADS", os.cpu_count() or 1),
+        lease_seconds=float(_positive(env, "SEMSIGHT_LEASE_SECONDS", 20)),
+    )
+
+
+def _positive(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, str(default))
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"{name} must be a whole number of at least 1, not {text!r}.")
+    return int(text)
