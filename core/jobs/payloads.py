@@ -63,7 +63,8 @@ def from_json(type_tag: str, version: int, text: str) -> Payload:
     if kind is AttackJob:
         values["model"] = ModelSpec.from_json(json.dumps(values["model"]))
         values["threat"] = ThreatModel(**values["threat"])
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    restored: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return kind(**restored)
 
 
 def identity(payload: Payload) -> str:

@@ -1,0 +1,15 @@
+"""doctor"""
+
+import argparse
+
+HELP = "doctor"
+EXAMPLES = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it; return the exit status."""
+    return 1
