@@ -1,0 +1,181 @@
+"""Every architecture that can be audited, in words. Imports no torch: pages list architectures from here.
+
+minimum_size: smallest height and width in pixels at which a forward and a backward run. training_minimum: the same
+with BatchNorm in train mode on one image, where a layer that sees a single pixel has no variance.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import UserError
+from core.models.spec import ModelSpec
+from core.models.vision_table import VISION_TABLE
+from core.registry import look_up, register
+
+MAXIMUM_SIZE = 1024  # px; a larger input is a mistake, or needs a machine that no default fits
+MAXIMUM_CLASSES = 100_000
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One keyword argument of an architecture: its default, and what it may be."""
+
+    name: str
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    minimum: int = 1
+    maximum: int = 1
+
+    @property
+    def wanted(self) -> str:
+        """What the value may be, in words."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        what = "a list of 1 to 8 whole numbers, each" if isinstance(self.default, list) else "a whole number"
+        return f"{what} from {self.minimum} to {self.maximum}"
+
+    def allows(self, value: object) -> bool:
+        """True for a value that the architecture can be built with."""
+        if self.choices:
+            return isinstance(value, str) and value in self.choices
+        if not isinstance(self.default, list):
+            return _is_whole(value) and self.minimum <= value <= self.maximum  # type: ignore[operator]
+        return (
+            isinstance(value, list | tuple)
+            and 1 <= len(value) <= 8
+            and all(_is_whole(number) and self.minimum <= number <= self.maximum for number in value)
+        )
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What is known of an architecture before it is built. `refused` is the reason why it cannot be attacked, or ""."""
+
+    name: str
+    title: str
+    source: str
+    minimum_size: int
+    training_minimum: int
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    multiple: int = 1  # height and width must be a multiple of this
+    square: bool = False  # takes square images only
+    batchnorm: bool = False
+    refused: str = ""
+
+    @property
+    def double_backward(self) -> bool:
+        """True when the gradient of a gradient exists, which every gradient attack needs."""
+        return not self.refused
+
+    @property
+    def own(self) -> bool:
+        """True for SemSight's own architectures, False for torchvision's."""
+        return not self.source.startswith("torchvision")
+
+
+CATALOGUE: dict[str, Architecture] = {}
+
+
+def arguments_of(spec: ModelSpec) -> dict[str, Any]:
+    """The architecture's defaults with the spec's own arguments over them."""
+    defaults = {name: argument.default for name, argument in CATALOGUE[spec.architecture].arguments.items()}
+    return {**defaults, **spec.arguments}
+
+
+def check_spec(spec: ModelSpec) -> Architecture:
+    """Return the architecture of a spec that can be built; raise UserError saying what is wrong and what would do."""
+    architecture = look_up(CATALOGUE, spec.architecture, "architecture")
+    if architecture.refused:
+        raise UserError(f"{architecture.title} cannot be attacked: {architecture.refused}")
+    if not _is_whole(spec.channels) or not 1 <= spec.channels <= 16:
+        raise UserError(f"A model takes 1 to 16 channels (3 for colour, 1 for grey), not {spec.channels!r}.")
+    _check_size(spec, architecture)
+    if not _is_whole(spec.num_classes) or not 2 <= spec.num_classes <= MAXIMUM_CLASSES:
+        raise UserError(f"A classifier needs 2 to {MAXIMUM_CLASSES:,} classes, not {spec.num_classes!r}; say how many.")
+    for word, values in (("mean", spec.mean), ("std", spec.std)):
+        if len(values) != spec.channels:
+            raise UserError(f"The {word} has {len(values)} values for {spec.channels} channels; give one a channel.")
+    if not all(0 < value < float("inf") for value in spec.std):
+        raise UserError(f"Every std must be above 0, not {spec.std}.")
+    if not all(abs(value) < float("inf") for value in spec.mean):
+        raise UserError(f"Every mean must be a finite number, not {spec.mean}.")
+    if spec.class_names and len(spec.class_names) != spec.num_classes:
+        raise UserError(f"{len(spec.class_names)} class names came for {spec.num_classes} classes; give one each.")
+    _check_arguments(spec, architecture)
+    return architecture
+
+
+def _check_size(spec: ModelSpec, architecture: Architecture) -> None:
+    size = f"{spec.width}×{spec.height}"
+    if not (_is_whole(spec.height) and _is_whole(spec.width)):
+        raise UserError(f"Height and width must be whole numbers of pixels, not {size}.")
+    if min(spec.height, spec.width) < architecture.minimum_size:
+        least = architecture.minimum_size
+        raise UserError(f"{architecture.title} needs images of at least {least}×{least} pixels, not {size}.")
+    if max(spec.height, spec.width) > MAXIMUM_SIZE:
+        raise UserError(
+            f"Images may be at most {MAXIMUM_SIZE}×{MAXIMUM_SIZE} pixels, not {size}; choose a smaller size."
+        )
+    if architecture.square and spec.height != spec.width:
+        raise UserError(f"{architecture.title} takes square images, not {size}.")
+    if spec.height % architecture.multiple or spec.width % architecture.multiple:
+        raise UserError(
+            f"{architecture.title} needs a height and width that {architecture.multiple} divides, not {size}."
+        )
+
+
+def _check_arguments(spec: ModelSpec, architecture: Architecture) -> None:
+    if spec.arguments and not architecture.arguments:
+        raise UserError(f"{architecture.title} takes no arguments, but {', '.join(spec.arguments)} came; leave it out.")
+    for name, value in spec.arguments.items():
+        argument = look_up(architecture.arguments, name, f"argument of {architecture.title}")
+        if not argument.allows(value):
+            raise UserError(f"{name} of {architecture.title} must be {argument.wanted}, not {str(value)[:80]!r}.")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _base(default: int = 64) -> dict[str, Argument]:
+    help_text = "Channels of the first stage; the later ones are 2 and 4 times as wide."
+    return {"base": Argument("base", default, help_text, minimum=1, maximum=512)}
+
+
+def _register_own() -> None:
+    hidden = Argument("hidden", [256], "Sizes of the hidden layers.", minimum=1, maximum=8192)
+    activation = Argument(
+        "activation", "sigmoid", "What follows each hidden layer.", choices=("sigmoid", "relu", "tanh")
+    )
+    for architecture in (
+        Architecture("lenet", "LeNet (DLG, sigmoid)", "DLG, arXiv 1906.08935", 4, 4),
+        Architecture("mlp", "MLP", "SemSight", 1, 1, {"hidden": hidden, "activation": activation}),
+        Architecture("convnet", "ConvNet", "Inverting Gradients, arXiv 2003.14053", 9, 9, _base(), batchnorm=True),
+        Architecture("resnet20-4", "ResNet20-4", "arXiv 1512.03385, 4 × as wide", 4, 5, _base(), batchnorm=True),
+    ):
+        register(CATALOGUE, architecture.name, architecture)
+
+
+def _register_vision() -> None:
+    for row in VISION_TABLE:
+        register(
+            CATALOGUE,
+            row.name,
+            Architecture(
+                name=row.name,
+                title=row.name,
+                source="torchvision",
+                minimum_size=row.minimum_size,
+                training_minimum=row.training_minimum,
+                multiple=row.multiple,
+                square=row.square,
+                batchnorm=row.batchnorm,
+                refused=row.refused,
+            ),
+        )
+
+
+_register_own()
+_register_vision()
