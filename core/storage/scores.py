@@ -1,0 +1,68 @@
+"""Scores as rows: NaN is never a number here, it is a reason; infinities survive SQL."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from core.storage.database import upsert
+from core.storage.schema import scores
+
+
+@dataclass(frozen=True)
+class StoredScore:
+    """One metric's answer about one pairing or set. value None: not scored, and reason says why."""
+
+    subject_kind: str  # pairing, set
+    subject_id: int
+    reference: str  # attacked, source
+    metric: str
+    metric_version: str
+    weights_hash: str
+    value: float | None  # ±inf is a value
+    reason: str = ""
+
+
+def write_scores(connection: Connection, rows: Sequence[StoredScore]) -> None:
+    """Write each score once. One that had only a reason gives way to a later answer; a value stays."""
+    now = time.time()
+    for row in rows:
+        value, special, reason = split_value(row.value, row.reason)
+        answer = {"value": value, "special": special, "reason": reason, "created": now}
+        statement = upsert(connection, scores).values(
+            subject_kind=row.subject_kind,
+            subject_id=row.subject_id,
+            reference=row.reference,
+            metric=row.metric,
+            metric_version=row.metric_version,
+            weights_hash=row.weights_hash,
+            **answer,
+        )
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["subject_kind", "subject_id", "reference", "metric", "metric_version", "weights_hash"],
+                set_=answer,
+                where=scores.c.value.is_(None) & scores.c.special.is_(None),
+            )
+        )
+
+
+def split_value(value: float | None, reason: str) -> tuple[float | None, str | None, str]:
+    """(value, special, reason) as columns hold them; raise ValueError for a missing value without a reason."""
+    if value is not None and math.isfinite(value):
+        return float(value), None, ""
+    if value is not None and math.isinf(value):
+        return None, "inf" if value > 0 else "-inf", ""
+    if not reason:
+        raise ValueError("A score that is not a number needs the reason why.")
+    return None, None, reason
+
+
+def score_value(row: Any) -> float | None:
+    """The value of a row of table scores, ±inf included; None when there is only a reason."""
+    if row.special is not None:
+        return float(row.special)
+    return None if row.value is None else float(row.value)

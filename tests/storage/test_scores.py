@@ -1,0 +1,47 @@
+"""A score comes back as it went in, on SQLite and on PostgreSQL."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select
+
+from core.storage import schema
+from core.storage.database import Database
+from core.storage.scores import StoredScore, score_value, write_scores
+
+ONE = StoredScore("pairing", 1, "attacked", "psnr", "1", "", 12.5)
+
+
+@pytest.mark.parametrize("value", [12.5, 0.0, -0.1, 1e300, 5e-324, math.inf, -math.inf])
+def test_values_survive(database: Database, value: float) -> None:
+    with database.write() as connection:
+        write_scores(connection, [replace(ONE, value=value)])
+    with database.read() as connection:
+        row = connection.execute(select(schema.scores)).one()
+    assert score_value(row) == value
+    assert row.reason == ""
+
+
+@pytest.mark.parametrize("value", [None, math.nan])
+def test_no_value_keeps_its_reason(database: Database, value: float | None) -> None:
+    with database.write() as connection:
+        write_scores(connection, [replace(ONE, value=value, reason="needs 161 pixels")])
+    with database.read() as connection:
+        row = connection.execute(select(schema.scores)).one()
+    assert score_value(row) is None
+    assert row.reason == "needs 161 pixels"
+
+
+def test_no_value_without_a_reason_is_refused(database: Database) -> None:
+    with pytest.raises(ValueError, match="reason"), database.write() as connection:
+        write_scores(connection, [replace(ONE, value=math.nan)])
+
+
+def test_a_reason_gives_way_and_a_value_stays(database: Database) -> None:
+    answers = [replace(ONE, value=None, reason="no weights"), replace(ONE, value=3.0), replace(ONE, value=4.0)]
+    for answer in [*answers, replace(ONE, value=None, reason="again none")]:
+        with database.write() as connection:
+            write_scores(connection, [answer])
+    with database.read() as connection:
+        assert [score_value(row) for row in connection.execute(select(schema.scores))] == [3.0]

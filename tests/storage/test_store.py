@@ -1,0 +1,43 @@
+"""Opening a home: made when absent, refused in one sentence when it cannot be."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from core.errors import UserError
+from core.settings import load_settings
+from core.storage.store import open_store
+
+
+def test_an_empty_home_becomes_a_store(home: Path) -> None:
+    store = open_store(load_settings())
+    sha = store.artifacts.put_bytes(b"x", ".bin")
+    assert store.artifacts.path(sha).is_relative_to(home)
+    store.database.dispose()
+    again = open_store(load_settings())
+    assert again.artifacts.read_bytes(sha) == b"x"
+    again.database.dispose()
+
+
+def test_a_home_that_cannot_be_written_is_said_so(home: Path) -> None:
+    home.write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="cannot be written"):
+        open_store(load_settings())
+
+
+def test_a_database_that_is_gone_is_said_so(home: Path) -> None:
+    settings = replace(load_settings(), database_url="postgresql://u:secret@/none?host=/nonexistent")
+    with pytest.raises(UserError, match="cannot be opened") as caught:
+        open_store(settings)
+    assert "secret" not in str(caught.value)
+
+
+def test_opening_imports_no_torch(home: Path) -> None:
+    code = (
+        "import sys; from core.settings import load_settings; from core.storage.store import open_store; "
+        "open_store(load_settings()); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
