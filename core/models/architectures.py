@@ -29,8 +29,8 @@ class MaxPool(nn.Module):
         """Rows and columns that fill no whole tile are left out, as MaxPool2d does."""
         size = self.size
         rows, columns = x.shape[-2] // size, x.shape[-1] // size
-        tiles = x[..., : rows * size, : columns * size].unflatten(-1, (columns, size)).unflatten(-3, (rows, size))
-        return tiles.amax(dim=(-3, -1))
+        whole = x[..., : rows * size, : columns * size]
+        return whole.reshape(*x.shape[:-2], rows, size, columns, size).amax(dim=(-3, -1))
 
 
 class LeNet(nn.Module):

@@ -66,6 +66,6 @@ def _tame(module: nn.Module) -> None:
         if type(child) is nn.MultiheadAttention:
             child.__class__ = MathAttention
             child.dropout = 0.0
-        if getattr(child, "inplace", False) is True:
-            child.inplace = False
+        if "inplace" in vars(child):
+            vars(child)["inplace"] = False
         _tame(child)
