@@ -20,6 +20,9 @@ class Settings:
     device: str  # "auto", "cpu", "cuda", "cuda:1"
     threads: int  # CPU threads a worker computes with
     lease_seconds: float  # a runner silent for longer has lost its job
+    checkpoint_seconds: float = 20.0  # work that a killed worker may lose
+    silence_seconds: float = 900.0  # a shard without a sign of life for longer is taken for hung
+    torch_cache: Path | None = None  # where torch keeps downloaded checkpoints; None: not looked at
 
     @property
     def uploads(self) -> Path:
@@ -42,7 +45,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         executor=executor,
         device=env.get("SEMSIGHT_DEVICE", "auto"),
         threads=_positive(env, "SEMSIGHT_THREADS", os.cpu_count() or 1),
-        lease_seconds=float(_positive(env, "SEMSIGHT_LEASE_SECONDS", 20)),
+        lease_seconds=_seconds(env, "SEMSIGHT_LEASE_SECONDS", 20),
+        checkpoint_seconds=_seconds(env, "SEMSIGHT_CHECKPOINT_SECONDS", 20),
+        silence_seconds=_seconds(env, "SEMSIGHT_SILENCE_SECONDS", 900),
+        torch_cache=_torch_cache(env),
     )
 
 
@@ -51,3 +57,20 @@ def _positive(env: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"{name} must be a whole number of at least 1, not {text!r}.")
     return int(text)
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name, str(default))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UserError(f"{name} must be a number of seconds, 0 or more, not {text!r}.")
+    return seconds
+
+
+def _torch_cache(env: Mapping[str, str]) -> Path:
+    # The rule of torch.hub.get_dir, without importing torch.
+    cache = Path(env.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(env.get("TORCH_HOME") or cache / "torch").expanduser().absolute() / "hub" / "checkpoints"

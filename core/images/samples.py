@@ -54,7 +54,8 @@ def lfw() -> tuple[Picture, ...]:
     """scikit-image's lfw_subset: 25×25 grey crops in [0, 1], rounded to 8 bits. Class 1 is a face, 0 is none."""
     from skimage import data
 
-    grey = np.rint(data.lfw_subset() * 255).astype(np.uint8)  # (200, 25, 25)
+    crops: Callable[[], np.ndarray] = data.lfw_subset  # (200, 25, 25) in [0, 1]
+    grey = np.rint(crops() * 255).astype(np.uint8)  # (200, 25, 25)
     pictures = []
     for row in lfw_order():
         label = int(row < FACES)
