@@ -1,0 +1,110 @@
+"""How a job is cut into shards: pure, torch-free, and the same on every machine."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from core.errors import UserError
+from core.jobs.payloads import AttackJob, Payload
+from core.models.catalogue import check_spec
+from core.registry import look_up
+
+IMAGE_SLOTS = (
+    64  # images × restarts of a shard at 32×32: near a GPU's best throughput, and 10 s to a first result on CPU
+)
+PAIRS = 256  # pairs of a scoring shard
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """What one shard does, as stored in its row.
+
+    targets: updates of the job (attack, controls), or places in the list of pairings (score).
+    donors: for a mismatched control, the updates whose gradients are swapped in.
+    """
+
+    role: str  # attack, mismatched, prior, score
+    targets: tuple[int, ...]
+    donors: tuple[int, ...] = ()
+
+    def to_json(self) -> str:
+        """JSON for the `plan` column; the role has a column of its own."""
+        values = asdict(self)
+        del values["role"]
+        return json.dumps(values)
+
+    @staticmethod
+    def from_json(role: str, text: str) -> "ShardPlan":
+        """Rebuild a stored plan."""
+        values = json.loads(text)
+        return ShardPlan(role, tuple(values["targets"]), tuple(values["donors"]))
+
+
+def check_payload(payload: Payload) -> None:
+    """Raise UserError, in one sentence, for a job that could not run."""
+    if not isinstance(payload, AttackJob):
+        return
+    from core.attacks import ATTACKS, config_from_dict
+
+    check_spec(payload.model)
+    attack = look_up(ATTACKS, payload.attack, "attack")
+    config_from_dict(payload.attack, payload.config)
+    size = payload.threat.batch_size
+    if not 1 <= size <= attack.max_batch:
+        raise UserError(f"{attack.title} takes updates of 1 to {attack.max_batch} images, not {size}.")
+    count = len(payload.originals)
+    if count == 0:
+        raise UserError("An attack needs at least one image; choose some.")
+    if count % size:
+        raise UserError(
+            f"{count} images cannot be shared in updates of {size}; choose {count - count % size or size} images "
+            f"or a batch size that divides {count}."
+        )
+    if payload.controls < 0:
+        raise UserError(f"The number of control targets must be 0 or more, not {payload.controls}.")
+    if len(payload.original_hashes) != count:
+        raise ValueError(f"{count} originals came with {len(payload.original_hashes)} hashes.")
+
+
+def plan_attack(payload: AttackJob, labels: Sequence[int]) -> list[ShardPlan]:
+    """Shards of an attack: the attack on every update, then both controls on the first `payload.controls` updates.
+
+    labels: true labels of the originals in order. Each shard holds as many updates as IMAGE_SLOTS allows.
+    A job of one update has no mismatched control: there is no other gradient to swap in.
+    """
+    from core.attacks import ATTACKS
+    from core.leakage.controls import pick_donors
+
+    size = payload.threat.batch_size
+    restarts = int(payload.config.get("restarts", getattr(ATTACKS[payload.attack].config, "restarts", 1)))
+    area = payload.model.height * payload.model.width
+    slots = max(1, IMAGE_SLOTS * 32 * 32 // area)
+    width = max(1, slots // (size * restarts))
+    updates = range(len(payload.originals) // size)
+    batches = [tuple(labels[u * size : (u + 1) * size]) for u in updates]
+    controls = updates[: payload.controls]
+    plans = [ShardPlan("attack", tuple(part)) for part in _parts(updates, width)]
+    if len(updates) >= 2:
+        plans += [ShardPlan("mismatched", tuple(p), pick_donors(batches, p)) for p in _parts(controls, width)]
+    plans += [ShardPlan("prior", tuple(part)) for part in _parts(controls, width)]
+    return plans
+
+
+def plan_score(pairs: int) -> list[ShardPlan]:
+    """Shards over the places of a list of pairings."""
+    return [ShardPlan("score", tuple(part)) for part in _parts(range(pairs), PAIRS)]
+
+
+def split(plan: ShardPlan) -> tuple[ShardPlan, ShardPlan] | None:
+    """Two halves of a shard that did not fit in memory; None when it has one target only."""
+    if len(plan.targets) < 2:
+        return None
+    half = len(plan.targets) // 2
+    return (
+        replace(plan, targets=plan.targets[:half], donors=plan.donors[:half]),
+        replace(plan, targets=plan.targets[half:], donors=plan.donors[half:]),
+    )
+
+
+def _parts(numbers: range, width: int) -> list[range]:
+    return [numbers[start : start + width] for start in range(0, len(numbers), width)]
