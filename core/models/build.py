@@ -5,11 +5,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from core.errors import UserError
 from core.models.architectures import ARCHITECTURES, draw_weights
@@ -61,8 +63,8 @@ def build_model(spec: ModelSpec, weights: Mapping[str, Tensor] | None = None) ->
 def build_skeleton(spec: ModelSpec) -> nn.Module:
     """The same module on the meta device: names, shapes and dtypes, but no numbers. Raises UserError as build_model."""
     check_spec(spec)
-    with torch.device("meta"):
-        return _construct(spec).float().eval()
+    with _NumbersElsewhere():
+        return _construct(spec).to("meta").float().eval()
 
 
 def describe(model: nn.Module) -> ModelDescription:
@@ -79,6 +81,16 @@ def load_weights(source: bytes | Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise UserError(f"The weights are no readable safetensors file ({error}); export them again.") from error
     return weights
+
+
+class _NumbersElsewhere(TorchFunctionMode):
+    """Parameters are made on the meta device. torch.device("meta") also catches the sums that RegNet's shape needs."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in (torch.empty, torch.zeros, torch.ones) and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
 
 
 def _construct(spec: ModelSpec) -> nn.Module:
