@@ -1,0 +1,49 @@
+"""The dashboard's entry: navigation, the annotator's name, and the runner, which is started once. Nothing else."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from pages import _shared
+
+st.set_page_config(page_title="SemSight", page_icon=":material/visibility:", layout="wide")
+st.html(Path(__file__).parent / "assets" / "style.css")
+
+page = st.navigation(
+    [
+        st.Page(
+            "pages/overview.py",
+            title="Overview",
+            icon=":material/dashboard:",
+            default=True,
+            help="What is in the store, what runs now, and the demo.",
+        ),
+        st.Page(
+            "pages/audit.py",
+            title="Audit",
+            icon=":material/biotech:",
+            help="Choose a model, images, a threat model and an attack; launch it and watch it run.",
+        ),
+        st.Page(
+            "pages/reconstructions.py",
+            title="Reconstructions",
+            icon=":material/photo_library:",
+            help="One run: its verdict, and every reconstruction beside its original with all scores.",
+        ),
+        st.Page(
+            "pages/label.py",
+            title="Label",
+            icon=":material/keyboard:",
+            help="Judge reconstructions from the keyboard, without seeing any score.",
+        ),
+        st.Page(
+            "pages/correlations.py",
+            title="Correlations",
+            icon=":material/scatter_plot:",
+            help="Any metric against what people recognise, and against any other metric.",
+        ),
+    ]
+)
+_shared.annotator_field()
+_shared.start_runner()
+page.run()

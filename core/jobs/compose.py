@@ -1,0 +1,138 @@
+"""From what a person chose to a stored job: the model, the originals, the threat model and the attack. No torch."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from core.attacks import ATTACKS, configure
+from core.errors import UserError
+from core.images.load import draw_label, load_images
+from core.images.picture import Prepared
+from core.jobs.payloads import AttackJob
+from core.jobs.queue import Submitted, store_model, store_originals, submit
+from core.leakage.threat import ThreatModel
+from core.models.presets import PRESETS, preset_weights
+from core.models.spec import ModelSpec
+from core.registry import look_up
+from core.storage import schema
+from core.storage.store import Store
+
+MOST_IMAGES = 10_000
+DEMO_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class AttackRequest:
+    """An attack as it was chosen, before anything of it is stored."""
+
+    spec: ModelSpec
+    model_name: str
+    weights: bytes | None  # safetensors; None where the preset draws them
+    dataset: str
+    prepared: tuple[Prepared, ...]
+    attack: str
+    config: Mapping[str, Any] = field(default_factory=dict)  # what differs from the preset
+    threat: ThreatModel = field(default_factory=ThreatModel)
+    seed: int = 0
+    controls: int = 2
+    device: str = "auto"
+
+
+def preset_model(name: str) -> tuple[ModelSpec, bytes | None]:
+    """Spec and weights of a preset; UserError for an unknown name."""
+    return look_up(PRESETS, name, "model preset"), preset_weights(name)
+
+
+def demo_request() -> AttackRequest:
+    """What "Run the demo" asks for: 8 faces, the LeNet of DLG, one image an update."""
+    spec, weights = preset_model("lenet")
+    prepared = load_images("lfw", spec=spec, limit=DEMO_IMAGES, seed=0)
+    return AttackRequest(spec, "lenet", weights, "lfw", tuple(prepared), "dlg")
+
+
+def relabel(prepared: Prepared, label: int, spec: ModelSpec, source: str = "hand") -> Prepared:
+    """The same original under another label; UserError outside the model's classes."""
+    if not 0 <= label < spec.num_classes:
+        raise UserError(
+            f"The label of {prepared.name} is {label}, but the model has the classes 0 to {spec.num_classes - 1}; "
+            "correct the label."
+        )
+    return replace(prepared, label=int(label), label_source=source)
+
+
+def draw_labels(prepared: tuple[Prepared, ...], spec: ModelSpec, seed: int) -> tuple[Prepared, ...]:
+    """Labels drawn by the seed and each picture's name, whatever the data set says."""
+    return tuple(relabel(p, draw_label(p.name, spec.num_classes, seed), spec, "drawn") for p in prepared)
+
+
+def check(request: AttackRequest) -> None:
+    """Refuse what cannot run, in one sentence, before anything is stored. Raises UserError."""
+    threat, count = request.threat, len(request.prepared)
+    attack = look_up(ATTACKS, request.attack, "attack")
+    if not 1 <= count <= MOST_IMAGES:
+        raise UserError(f"An attack takes 1 to {MOST_IMAGES:,} images, not {count}; choose fewer or at least one.")
+    if not 1 <= threat.batch_size <= attack.max_batch:
+        raise UserError(
+            f"{attack.title} takes updates of 1 to {attack.max_batch} images, not {threat.batch_size}; "
+            "choose another batch size."
+        )
+    if count % threat.batch_size:
+        raise UserError(
+            f"{count} images do not fill updates of {threat.batch_size}; choose a multiple of {threat.batch_size}."
+        )
+    if threat.batchnorm not in ("eval", "train") or threat.labels not in ("known", "inferred"):
+        raise UserError("BatchNorm is in eval or train mode, and labels are known or inferred; choose one of each.")
+    if not 0 <= request.seed < 2**31 or not 0 <= request.controls <= count:
+        raise UserError(f"The seed is 0 to {2**31 - 1} and the controls 0 to {count}; correct them.")
+    for image in request.prepared:
+        _check_image(image, request.spec)
+
+
+def submit_attack(store: Store, request: AttackRequest, *, anew: bool = False) -> Submitted:
+    """Store the model and the originals, and queue the attack. The same question asked twice comes back as `already`.
+
+    anew runs it again all the same. Raises UserError as `check` and `configure` do.
+    """
+    check(request)
+    config = asdict(configure(request.attack, dict(request.config)))
+    store_model(store, request.spec, request.model_name, request.weights)
+    ids = store_originals(store, request.dataset, request.prepared)
+    payload = AttackJob(
+        model=request.spec,
+        originals=tuple(ids),
+        original_hashes=_hashes(store, ids),
+        attack=request.attack,
+        config=config,
+        threat=request.threat,
+        seed=request.seed,
+        controls=request.controls,
+        device=request.device,
+    )
+    return submit(store, payload, title(request), anew=anew)
+
+
+def title(request: AttackRequest) -> str:
+    """A run's name in lists, such as "dlg on lenet · 8 lfw · seed 0"."""
+    count, batch = len(request.prepared), request.threat.batch_size
+    parts = [f"{request.attack} on {request.model_name}", f"{count} {request.dataset}", f"seed {request.seed}"]
+    if batch > 1:
+        parts.insert(2, f"batch {batch}")
+    return " · ".join(parts)[:300]
+
+
+def _check_image(image: Prepared, spec: ModelSpec) -> None:
+    shape, wanted = image.original.shape, (spec.height, spec.width, spec.channels)
+    if shape != wanted or image.original.dtype != np.uint8:
+        raise UserError(f"{image.name} has the shape {shape}, but the model takes {wanted}; prepare it for this model.")
+    if not 0 <= image.label < spec.num_classes:
+        relabel(image, image.label, spec)
+
+
+def _hashes(store: Store, ids: list[int]) -> tuple[str, ...]:
+    originals = schema.originals
+    with store.database.read() as connection:
+        rows = connection.execute(originals.select().where(originals.c.id.in_(ids))).all()
+    found = {row.id: str(row.image_sha) for row in rows}
+    return tuple(found[i] for i in ids)

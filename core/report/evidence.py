@@ -1,0 +1,94 @@
+"""From the rows of a run to its verdict."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import and_, select
+
+from core.labels.recognition import Recognition, recognition
+from core.metrics.registry import METRICS
+from core.registry import look_up
+from core.report.verdict import Evidence, Threshold, Verdict, verdict
+from core.report.views import scored_metrics
+from core.storage import schema
+from core.storage.scores import score_value
+from core.storage.store import Store
+
+# Where nobody has answered, an original counts as leaked from here on. A mean squared error of a hundredth of the
+# range: by convention, not by measurement (docs: at any such cut people disagree with the score on many images).
+DEFAULT_METRIC, DEFAULT_VALUE = "psnr", 20.0
+
+
+@dataclass(frozen=True)
+class RunVerdict:
+    """A verdict and the answers that it rests on: blind ones, or all where there are no blind ones."""
+
+    verdict: Verdict
+    blind: bool
+
+
+def threshold(metric: str = DEFAULT_METRIC, value: float = DEFAULT_VALUE) -> Threshold:
+    """The threshold at `value` of a registered metric; UserError for an unknown metric."""
+    record = look_up(METRICS, metric, "metric")
+    return Threshold(metric, record.title, value, record.direction, record.unit)
+
+
+def run_verdict(store: Store, run: int, cut: Threshold) -> RunVerdict:
+    """The verdict of a run as it stands now."""
+    answers, blind = _answers(store, run)
+    return RunVerdict(verdict(evidence(store, run, cut.metric, answers), cut), blind)
+
+
+def evidence(store: Store, run: int, metric: str, answers: dict[int, Recognition]) -> list[Evidence]:
+    """Every chosen reconstruction of the run, with its original, its score by `metric` and people's answers."""
+    rec, pair, orig = schema.reconstructions, schema.pairings, schema.originals
+    paired = and_(pair.c.reconstruction_id == rec.c.id, pair.c.reference == "attacked")
+    rows = (
+        select(rec.c.id, rec.c.role, rec.c.status, pair.c.id.label("pairing"), orig.c.id.label("original"), orig.c.name)
+        .join(pair, paired)
+        .join(orig, orig.c.id == pair.c.original_id)
+        .where(rec.c.job_id == run, rec.c.chosen)
+        .order_by(rec.c.target)
+    )
+    with store.database.read() as connection:
+        found = connection.execute(rows).all()
+        current = scored_metrics(connection, run).get(metric)
+        scores = schema.scores
+        scored: dict[int, float | None] = {}
+        if current is not None:
+            statement = (
+                select(scores.c.subject_id, scores.c.value, scores.c.special)
+                .join(pair, and_(pair.c.id == scores.c.subject_id, pair.c.reference == scores.c.reference))
+                .join(rec, rec.c.id == pair.c.reconstruction_id)
+                .where(
+                    scores.c.subject_kind == "pairing",
+                    scores.c.reference == "attacked",
+                    scores.c.metric == metric,
+                    scores.c.metric_version == current.version,
+                    scores.c.weights_hash == current.weights_hash,
+                    rec.c.job_id == run,
+                    rec.c.chosen,
+                )
+            )
+            scored = {row.subject_id: score_value(row) for row in connection.execute(statement)}
+    return [
+        Evidence(
+            reconstruction=row.id,
+            original=row.original,
+            name=row.name,
+            role=row.role,
+            score=scored.get(row.pairing),
+            recognised=answers[row.id].recognised if row.id in answers else 0,
+            answers=answers[row.id].answers if row.id in answers else 0,
+            status=row.status,
+        )
+        for row in found
+    ]
+
+
+def _answers(store: Store, run: int) -> tuple[dict[int, Recognition], bool]:
+    """What people said about this run, and whether it was said blind."""
+    rec = schema.reconstructions
+    with store.database.read() as connection:
+        ids = set(connection.execute(select(rec.c.id).where(rec.c.job_id == run, rec.c.chosen)).scalars())
+    blind = recognition(store, ids)
+    return (blind, True) if blind else (recognition(store, ids, blind_only=False), False)

@@ -1,0 +1,202 @@
+"""A run as one HTML file: verdict, settings, scores, answers and images, readable for years without this program.
+
+The file asks nothing of any network: images are data URLs, there is no script, and a Content-Security-Policy
+forbids everything else. All text is escaped. The same content lies in it as JSON.
+"""
+
+import base64
+import json
+import math
+import time
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from core.labels.recognition import Recognition, recognition
+from core.metrics.registry import METRICS
+from core.report.evidence import run_verdict, threshold
+from core.report.export_style import STYLE
+from core.report.records import MAX_PAGE, ROLES, Card, Query
+from core.report.runs import Run, run
+from core.report.verdict import CONTROL_NAMES, CONTROL_RULE, Threshold, Verdict
+from core.report.views import reconstruction_page
+from core.storage.store import Store
+
+CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+MOST_ROWS = 2_000  # reconstructions in one file; a browser shows no more at once, and the JSON says what was left out
+
+
+def export_html(store: Store, run_id: int, cut: Threshold | None = None) -> bytes:
+    """The run as one self-contained UTF-8 HTML file; UserError for an unknown run."""
+    found = run(store, run_id)
+    limit = cut or threshold()
+    judged = run_verdict(store, run_id, limit)
+    cards = {role: _all_cards(store, run_id, role) for role in ROLES}
+    shown = [card for role in ROLES for card in cards[role]]
+    people = recognition(store, [card.reconstruction for card in shown], blind_only=judged.blind)
+    data = _data(found, judged.verdict, judged.blind, cards, people)
+    parts = [
+        _verdict(judged.verdict, judged.blind),
+        _settings(found),
+        *(_section(store, role, cards[role], people) for role in ROLES if cards[role]),
+        f'<script type="application/json" id="run">{_inert(data)}</script>',
+    ]
+    title = f"SemSight run {found.id}: {found.title}"
+    page = (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(CSP)}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main><h1>{escape(title)}</h1>"
+        f"{''.join(parts)}</main></body></html>"
+    )
+    return page.encode("utf-8")
+
+
+def read_export(page: bytes) -> dict[str, Any]:
+    """The JSON that lies in an exported file."""
+    text = page.decode("utf-8")
+    start = text.index('id="run">') + len('id="run">')
+    found: dict[str, Any] = json.loads(text[start : text.index("</script>", start)])
+    return found
+
+
+def _all_cards(store: Store, run_id: int, role: str) -> list[Card]:
+    cards: list[Card] = []
+    number = 1
+    while len(cards) < MOST_ROWS:
+        page = reconstruction_page(store, Query(run=run_id, role=role, page=number, size=MAX_PAGE))
+        cards += page.cards
+        if number >= page.pages:
+            break
+        number += 1
+    return cards
+
+
+def _verdict(found: Verdict, blind: bool) -> str:
+    interval = ""
+    if found.interval.low is not None and found.interval.high is not None:
+        low, high = 100 * found.interval.low, 100 * found.interval.high
+        interval = f"<p>{found.interval.method}: {low:.0f} to {high:.0f} %, n = {found.judged}</p>"
+    notes = list(found.notes)
+    if not blind and found.basis in ("people", "few answers"):
+        notes.append("These answers were given beside the original, not blind.")
+    checks = "".join(
+        f"<tr><td>{escape(CONTROL_NAMES[c.role])}</td><td>{c.count}</td><td>{_number(c.score)}</td>"
+        f"<td>{_number(c.against)}</td><td>{escape(c.reason)}</td></tr>"
+        for c in found.controls
+    )
+    return (
+        f'<section class="verdict"><h2>{escape(found.headline)}</h2>{interval}'
+        + "".join(f"<p>{escape(note)}</p>" for note in notes)
+        + f"<h3>Controls</h3><p>{escape(CONTROL_RULE)}</p><table><tr><th>control</th><th>n</th>"
+        + f"<th>{escape(found.threshold.title)}, nearest to leakage</th><th>median of the leaked</th>"
+        + "<th>outcome</th></tr>"
+        + f"{checks}</table></section>"
+    )
+
+
+def _settings(found: Run) -> str:
+    rows = _flat(found.payload)
+    cells = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in rows)
+    return f"<section><h2>Settings</h2><table>{cells}</table></section>"
+
+
+def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as (dotted name, text); long lists are counted, for the JSON holds them whole."""
+    if isinstance(values, dict):
+        return [row for key in sorted(values) for row in _flat(values[key], f"{prefix}.{key}" if prefix else str(key))]
+    if isinstance(values, list) and len(values) > 12:
+        return [(prefix, f"{len(values)} entries")]
+    return [(prefix, json.dumps(values, ensure_ascii=False) if not isinstance(values, str) else values)]
+
+
+def _section(store: Store, role: str, cards: Sequence[Card], people: dict[int, Recognition]) -> str:
+    names = {"attack": "Reconstructions", **{k: f"Control: {v}" for k, v in CONTROL_NAMES.items()}}
+    body = "".join(_card(store, card, people.get(card.reconstruction)) for card in cards)
+    return f'<section><h2>{escape(names[role])}</h2><div class="cards">{body}</div></section>'
+
+
+def _card(store: Store, card: Card, said: Recognition | None) -> str:
+    images = "".join(
+        f'<figure><img src="{_data_url(store, sha)}" alt="{escape(word)} {escape(card.name)}">'
+        f"<figcaption>{escape(word)}</figcaption></figure>"
+        for word, sha in (("original", card.original_sha), ("reconstruction", card.image_sha))
+        if sha
+    )
+    rows = "".join(_score_row(name, score.value, score.reason) for name, score in sorted(card.scores.items()))
+    answers = f"{said.recognised} of {said.answers} answers recognise it" if said else "no answer"
+    label = "" if card.label is None else f", label {card.label} {card.class_name or ''} ({card.label_source})"
+    return (
+        f"<article><h3>{escape(card.name)}</h3><p>{escape(answers)}{escape(label)}</p>"
+        f'<div class="pair">{images}</div><table>{rows}</table></article>'
+    )
+
+
+def _score_row(name: str, value: float | None, reason: str) -> str:
+    record = METRICS.get(name)
+    arrow = "" if record is None or record.diagnostic else " ↑" if record.direction == "higher" else " ↓"
+    title = record.title if record else name
+    return f"<tr><th>{escape(title)}{arrow}</th><td>{escape(_number(value) if value is not None else reason)}</td></tr>"
+
+
+def _data(
+    found: Run, judged: Verdict, blind: bool, cards: dict[str, list[Card]], people: dict[int, Recognition]
+) -> dict[str, Any]:
+    return {
+        "format": "semsight-run-1",
+        "exported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "run": {"id": found.id, "title": found.title, "state": found.state, "settings": found.payload},
+        "verdict": {
+            "outcome": judged.outcome,
+            "basis": judged.basis,
+            "leaked": judged.leaked,
+            "judged": judged.judged,
+            "threshold": str(judged.threshold),
+            "interval": judged.interval.to_dict(),
+            "controls": [{"role": c.role, "failed": c.failed, "reason": c.reason} for c in judged.controls],
+            "answers_blind": blind,
+        },
+        "at_most_rows_a_role": MOST_ROWS,
+        "reconstructions": [
+            _row(role, card, people.get(card.reconstruction)) for role in ROLES for card in cards[role]
+        ],
+    }
+
+
+def _row(role: str, card: Card, said: Recognition | None) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "role": role,
+        "original": card.original_sha,
+        "reconstruction": card.image_sha,
+        "label": card.label,
+        "loss": _strict(card.loss),
+        "iterations": card.iterations,
+        "status": card.status,
+        "recognised": said.recognised if said else 0,
+        "answers": said.answers if said else 0,
+        "scores": {name: _strict(s.value) if s.value is not None else None for name, s in card.scores.items()},
+        "unscored": {name: s.reason for name, s in card.scores.items() if s.value is None},
+    }
+
+
+def _inert(data: dict[str, Any]) -> str:
+    """JSON that cannot end its script element: <, > and & are written as \\u escapes."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, sort_keys=True)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _strict(value: float | None) -> float | str | None:
+    if value is None or math.isnan(value):
+        return None
+    return value if math.isfinite(value) else "inf" if value > 0 else "-inf"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if math.isfinite(value) else "∞" if value > 0 else "−∞"
+
+
+def _data_url(store: Store, sha: str) -> str:
+    return "data:image/png;base64," + base64.b64encode(store.artifacts.read_bytes(sha)).decode("ascii")

@@ -1,0 +1,227 @@
+"""What a run has shown, in one statement. Pure: rows in, a small record out.
+
+A verdict says how many originals people recognised or, where nobody has answered, how many scored beyond a
+threshold that is named; with a Wilson interval, the worst originals, and the controls. It never says "safe":
+an attack that shows nothing, or fails, says nothing about other attacks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from core.statistics import Estimate, wilson
+
+ENOUGH_ANSWERS = 3  # fewer leave a reconstruction undetermined (docs/architecture.md, "recognisable")
+CONTROL_ROLES = ("mismatched", "prior")
+CONTROL_NAMES = {"mismatched": "a mismatched gradient", "prior": "the prior alone"}
+CONTROL_RULE = (
+    "A control fails when people recognise one of its reconstructions, or when one of its scores reaches the median "
+    "score of the originals that count as leaked (of all attacked originals, where none counts)."
+)
+WORST = 4
+
+Basis = Literal["people", "few answers", "threshold", "nothing"]
+Outcome = Literal["leaks", "nothing shown", "inconclusive", "pending"]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """From where on a score counts as leaked; a convention that the reader sees and may change."""
+
+    metric: str
+    title: str
+    value: float
+    direction: Literal["higher", "lower"]  # this end means more leakage
+    unit: str = ""
+
+    def crossed(self, score: float) -> bool:
+        """Whether `score` lies on the leaking side, the threshold itself included."""
+        return self.oriented(score) >= self.oriented(self.value)
+
+    def oriented(self, score: float) -> float:
+        """The score, turned so that higher means more leakage."""
+        return score if self.direction == "higher" else -score
+
+    def __str__(self) -> str:
+        sign = "≥" if self.direction == "higher" else "≤"
+        return f"{self.title} {sign} {self.value:g}{' ' + self.unit if self.unit else ''}"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One chosen reconstruction, compared with the original that it is paired with."""
+
+    reconstruction: int
+    original: int
+    name: str
+    role: str  # attack, mismatched, prior
+    score: float | None  # by the threshold's metric; ±inf is a score
+    recognised: int = 0  # answers that recognise
+    answers: int = 0
+    status: str = "ok"
+
+    @property
+    def rate(self) -> float | None:
+        """Recognition rate, None without answers."""
+        return self.recognised / self.answers if self.answers else None
+
+    @property
+    def recognisable(self) -> bool | None:
+        """More than half of at least three answers recognise; None with fewer answers."""
+        return None if self.answers < ENOUGH_ANSWERS else 2 * self.recognised > self.answers
+
+
+@dataclass(frozen=True)
+class ControlCheck:
+    """How one kind of control compares with the attack."""
+
+    role: str
+    count: int
+    score: float | None  # the score nearest to leakage
+    against: float | None  # what it must stay below: median score of the leaked originals
+    failed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """k (`leaked`) of n (`judged`) originals, on which basis, and whether the controls hold."""
+
+    outcome: Outcome
+    basis: Basis
+    leaked: int
+    judged: int
+    originals: int
+    undetermined: int  # originals left out of n: too few answers, or no score
+    failed: int  # originals on which the attack itself reported failure
+    interval: Estimate
+    worst: tuple[Evidence, ...]
+    controls: tuple[ControlCheck, ...]
+    threshold: Threshold
+    headline: str
+    notes: tuple[str, ...]
+
+
+def verdict(evidence: Sequence[Evidence], threshold: Threshold) -> Verdict:
+    """Judge a run from its chosen reconstructions of every role.
+
+    Where two reconstructions are paired with one original, the one that leaks more counts.
+    """
+    attacked = _one_each([e for e in evidence if e.role == "attack"], threshold)
+    basis = _basis(attacked)
+    judged, leaked = _count(attacked, basis, threshold)
+    worst = tuple(sorted(attacked, key=lambda e: _order(e, threshold), reverse=True)[:WORST])
+    controls = tuple(_check(role, evidence, leaked or attacked, threshold) for role in CONTROL_ROLES)
+    failed = sum(e.status != "ok" for e in attacked)
+    outcome: Outcome
+    if basis == "nothing":
+        outcome = "pending"
+    elif any(check.failed for check in controls):
+        outcome = "inconclusive"
+    else:
+        outcome = "leaks" if leaked else "nothing shown"
+    return Verdict(
+        outcome=outcome,
+        basis=basis,
+        leaked=len(leaked),
+        judged=len(judged),
+        originals=len(attacked),
+        undetermined=len(attacked) - len(judged),
+        failed=failed,
+        interval=wilson(len(leaked), len(judged)),
+        worst=worst,
+        controls=controls,
+        threshold=threshold,
+        headline=_headline(outcome, basis, len(leaked), len(judged), controls, threshold),
+        notes=_notes(outcome, basis, len(attacked), len(judged), failed),
+    )
+
+
+def _one_each(evidence: Sequence[Evidence], threshold: Threshold) -> list[Evidence]:
+    best: dict[int, Evidence] = {}
+    for entry in evidence:
+        known = best.get(entry.original)
+        if known is None or _order(entry, threshold) > _order(known, threshold):
+            best[entry.original] = entry
+    return list(best.values())
+
+
+def _order(entry: Evidence, threshold: Threshold) -> tuple[float, float, float]:
+    """More leakage sorts higher: what people say first, then the score; what is unknown last."""
+    people = -1.0 if entry.rate is None else entry.rate
+    score = float("-inf") if entry.score is None else threshold.oriented(entry.score)
+    return (people, float(entry.score is not None), score)
+
+
+def _basis(attacked: Sequence[Evidence]) -> Basis:
+    if any(e.recognisable is not None for e in attacked):
+        return "people"
+    if any(e.answers for e in attacked):
+        return "few answers"
+    return "threshold" if any(e.score is not None for e in attacked) else "nothing"
+
+
+def _count(attacked: Sequence[Evidence], basis: Basis, threshold: Threshold) -> tuple[list[Evidence], list[Evidence]]:
+    """(judged, leaked) originals on this basis."""
+    if basis == "people":
+        judged = [e for e in attacked if e.recognisable is not None]
+        return judged, [e for e in judged if e.recognisable]
+    if basis == "few answers":
+        judged = [e for e in attacked if e.answers]
+        return judged, [e for e in judged if 2 * e.recognised > e.answers]
+    judged = [e for e in attacked if e.score is not None]
+    return judged, [e for e in judged if e.score is not None and threshold.crossed(e.score)]
+
+
+def _check(role: str, evidence: Sequence[Evidence], against: Sequence[Evidence], threshold: Threshold) -> ControlCheck:
+    """CONTROL_RULE for one kind of control."""
+    entries = [e for e in evidence if e.role == role]
+    name = CONTROL_NAMES[role]
+    if not entries:
+        alone = not any(e.role in CONTROL_ROLES for e in evidence)
+        reason = "no control was run" if alone else f"no control with {name} was run"
+        return ControlCheck(role, 0, None, None, alone, reason)
+    own = [threshold.oriented(e.score) for e in entries if e.score is not None]
+    reference = [threshold.oriented(e.score) for e in against if e.score is not None]
+    turn = 1.0 if threshold.direction == "higher" else -1.0
+    best = turn * max(own) if own else None
+    bar = turn * median(reference) if reference else None
+    if any(2 * e.recognised > e.answers for e in entries if e.answers):
+        return ControlCheck(role, len(entries), best, bar, True, f"people recognise a control with {name}")
+    if best is None or bar is None:
+        return ControlCheck(role, len(entries), best, bar, True, f"the control with {name} is not scored yet")
+    if max(own) >= median(reference):
+        return ControlCheck(role, len(entries), best, bar, True, f"the control with {name} scores like the attack")
+    return ControlCheck(role, len(entries), best, bar, False, f"the control with {name} stays below the attack")
+
+
+def _headline(
+    outcome: Outcome, basis: Basis, k: int, n: int, controls: Sequence[ControlCheck], threshold: Threshold
+) -> str:
+    if outcome == "pending":
+        return "No verdict yet: nothing is scored and nobody has answered"
+    what = f"scored {threshold}" if basis == "threshold" else "recognised by people"
+    count = f"{k} of {n} originals {what}"
+    if outcome == "inconclusive":
+        return f"Inconclusive: {next(c.reason for c in controls if c.failed)} ({count})"
+    return count
+
+
+def _notes(outcome: Outcome, basis: Basis, originals: int, judged: int, failed: int) -> tuple[str, ...]:
+    notes = []
+    if outcome == "nothing shown":
+        notes.append("This attack showed no leakage. That does not make the update safe: another attack may succeed.")
+    if outcome == "inconclusive":
+        notes.append("What the attack shows cannot be told apart from what it shows without the update.")
+    if basis == "threshold":
+        notes.append("Nobody has answered yet: the threshold is a convention, not what a person sees.")
+    if basis == "few answers":
+        notes.append(f"Provisional: no original has {ENOUGH_ANSWERS} answers yet.")
+    if basis == "people" and judged < originals:
+        notes.append(f"{originals - judged} of {originals} originals have fewer than {ENOUGH_ANSWERS} answers.")
+    if basis == "threshold" and judged < originals:
+        notes.append(f"{originals - judged} of {originals} originals have no score.")
+    if failed:
+        notes.append(f"The attack failed on {failed} of {originals} originals; that says nothing about their safety.")
+    return tuple(notes)

@@ -1,0 +1,125 @@
+"""A run while it runs: state, progress, time left, loss curve, emerging images, and its buttons."""
+
+import streamlit as st
+
+from core.errors import UserError
+from core.jobs.queue import set_wanted
+from core.report.runs import Curve, Run, curve, frames, remaining_seconds
+from pages import _shared
+
+POLL_SECONDS = 1.5  # a live panel's clock; a resting one does not poll
+FRAMES = 8
+
+
+def ask(run: int, wanted: str) -> None:
+    """Button callback: ask the runner to run, pause or cancel; a refusal becomes a toast."""
+    try:
+        set_wanted(_shared.get_store(), run, wanted)
+    except UserError as error:
+        st.toast(_shared.plain(str(error)), icon=":material/error:")
+
+
+def status_line(run: Run) -> str:
+    """Markdown: state badge, and what is asked but not done yet."""
+    parts = [_shared.state_badge(run.state)]
+    if run.wanted == "pause" and run.state in ("queued", "running"):
+        parts.append("pausing at the next checkpoint")
+    if run.wanted == "cancel" and run.state in ("queued", "running", "paused"):
+        parts.append("cancelling")
+    if run.state == "done":
+        parts.append({"done": "scored", "failed": "scoring failed"}.get(run.scoring or "", "scoring"))
+    return " ".join(parts)
+
+
+def progress_bar(run: Run) -> None:
+    """How far the run is and how long it will still take."""
+    if run.state == "running":
+        left = remaining_seconds(_shared.get_store(), run.id)
+        text = f"{100 * run.share:.0f} %, step {run.done:,} of {run.total:,}".replace(",", " ")
+        text += f", about {_shared.seconds(left)} left" if left is not None else ", measuring the pace"
+        st.progress(run.share, text=text if run.total else "preparing")
+    elif run.state == "queued":
+        st.progress(0.0, text="waiting for the runner")
+    elif run.state == "paused":
+        st.progress(run.share, text=f"paused at {100 * run.share:.0f} %")
+
+
+def buttons(run: Run, place: str) -> None:
+    """Pause, resume and cancel, as the state allows."""
+    live = run.state in ("queued", "running") and run.wanted == "run"
+    halted = run.state == "paused" or (run.wanted == "pause" and run.state in ("queued", "running"))
+    with st.container(horizontal=True):
+        if live:
+            st.button(
+                "Pause", key=f"{place}_pause_{run.id}", icon=":material/pause:", on_click=ask, args=(run.id, "pause")
+            )
+        if halted and run.wanted != "cancel":
+            st.button(
+                "Resume", key=f"{place}_run_{run.id}", icon=":material/play_arrow:", on_click=ask, args=(run.id, "run")
+            )
+        if (live or halted) and run.wanted != "cancel":
+            st.button(
+                "Cancel", key=f"{place}_cancel_{run.id}", icon=":material/close:", on_click=ask, args=(run.id, "cancel")
+            )
+
+
+def error_line(run: Run) -> None:
+    """Why a run or its scoring failed, in its own sentence."""
+    if run.state == "failed":
+        st.error(_shared.plain(run.error or "The run failed without a reason."), icon=":material/error:")
+    if run.scoring == "failed":
+        st.warning(_shared.plain(f"Scoring failed: {run.scoring_error or 'no reason was stored'}"))
+
+
+def loss_chart(run: Run) -> None:
+    """The attack's own objective so far."""
+    found = curve(_shared.get_store(), run.id)
+    if not found.steps:
+        st.caption("The loss curve appears with the first steps.")
+        return
+    st.vega_lite_chart(_points(found), _spec(found), height=220, alt=_curve_text(found))
+
+
+def emerging(run: Run) -> None:
+    """The images as they emerge, at most FRAMES of them."""
+    found = frames(_shared.get_store(), run.id, FRAMES)
+    if not found:
+        st.caption("The emerging images appear with the first preview.")
+        return
+    figures = [
+        _shared.picture(f.image_sha, f"Target {f.target} at step {f.step}", width=84, caption=f"step {f.step}")
+        for f in found
+    ]
+    st.html(_shared.pictures_html(figures))
+
+
+def _points(found: Curve) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for series, values in (("median", found.median), ("lowest", found.lowest)):
+        rows += [
+            {"step": step, "loss": value, "over the updates": series}
+            for step, value in zip(found.steps, values, strict=True)
+            if value is not None
+        ]
+    return rows
+
+
+def _spec(found: Curve) -> dict[str, object]:
+    positive = all(v is None or v > 0 for v in (*found.median, *found.lowest))
+    scale = {"type": "log"} if positive else {"zero": False}
+    return {
+        "mark": {"type": "line", "interpolate": "monotone"},
+        "encoding": {
+            "x": {"field": "step", "type": "quantitative", "title": "step"},
+            "y": {"field": "loss", "type": "quantitative", "title": "loss of the attack", "scale": scale},
+            "color": {"field": "over the updates", "type": "nominal", "sort": ["median", "lowest"]},
+        },
+    }
+
+
+def _curve_text(found: Curve) -> str:
+    first, last = found.median[0], found.median[-1]
+    return (
+        f"Loss curve: the median over the updates went from {_shared.number(first)} at step {found.steps[0]} "
+        f"to {_shared.number(last)} at step {found.steps[-1]}"
+    )

@@ -1,0 +1,237 @@
+"""What all pages share: the store, the annotator, numbers and pictures as people read them. Imports no torch."""
+
+import base64
+import io
+import math
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from html import escape
+
+import streamlit as st
+from PIL import Image
+
+from core.errors import UserError
+from core.jobs.launch import ensure_runner
+from core.labels.annotators import clean_name
+from core.metrics.base import Metric
+from core.settings import Settings, load_settings
+from core.storage.store import Store, open_store
+
+RUN_PAGE = "pages/reconstructions.py"
+AUDIT_PAGE = "pages/audit.py"
+LABEL_PAGE = "pages/label.py"
+NAME_KEY = "annotator"  # the sidebar's field, bound to ?annotator= by Streamlit
+STATE_COLOURS = {
+    "queued": "gray",
+    "running": "primary",
+    "paused": "orange",
+    "done": "green",
+    "failed": "red",
+    "cancelled": "gray",
+}
+STATE_ICONS = {
+    "queued": "schedule",
+    "running": "progress_activity",
+    "paused": "pause",
+    "done": "check",
+    "failed": "error",
+    "cancelled": "block",
+}
+
+
+def settings() -> Settings:
+    """The settings of this process, from the environment."""
+    return load_settings()
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _opened(_settings: Settings, home: str, url: str) -> Store:
+    return open_store(_settings)
+
+
+def get_store() -> Store:
+    """The store of this home, opened once per process; a page stops with one sentence where it cannot be opened."""
+    with user_errors():
+        chosen = settings()
+        return _opened(chosen, str(chosen.home), chosen.database_url)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Show a UserError as its sentence and stop the page there; let every other error through."""
+    try:
+        yield
+    except UserError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        st.stop()
+
+
+def plain(text: str) -> str:
+    """Text of unknown origin for st.markdown, st.error and labels: nothing in it is read as Markdown."""
+    return "".join("\\" + c if c in "\\`*_{}[]()#+-.!|~<>$:" else c for c in text)
+
+
+def current_annotator() -> str:
+    """Name under which answers of this session are stored: never empty, cleaned."""
+    typed = str(st.session_state.get(NAME_KEY) or "")
+    if typed.strip():
+        try:
+            return clean_name(typed)
+        except UserError:
+            return guest_name()
+    return guest_name()
+
+
+def annotator_field() -> None:
+    """The sidebar's field for the annotator's name, kept in ?annotator=; a guest's name until one is typed."""
+    if NAME_KEY not in st.query_params and NAME_KEY not in st.session_state:
+        st.session_state[NAME_KEY] = guest_name()  # seen in the link, so that a reload stays the same person
+    with st.sidebar:
+        typed = st.text_input("Annotator", key=NAME_KEY, bind="query-params", max_chars=60, placeholder="your name")
+        try:
+            clean_name(typed)
+        except UserError as error:
+            st.caption(f":material/error: {plain(str(error))} Answers are stored as {plain(guest_name())}.")
+            return
+        if typed == guest_name():
+            st.caption("Type your name: answers are stored under it.")
+
+
+@st.cache_resource(show_spinner=False, ttl=20)
+def _runner(_settings: Settings, home: str, url: str) -> int:
+    return ensure_runner(_settings)
+
+
+def start_runner() -> None:
+    """Have a runner live for this home. Asked at most every 20 s: the answer is a file read where one lives."""
+    chosen = settings()
+    get_store()  # makes the home and its tables, so that the runner finds them
+    with user_errors():
+        _runner(chosen, str(chosen.home), chosen.database_url)
+
+
+def guest_name() -> str:
+    """A name of this session's own, so that two people who give none are not taken for one."""
+    if "guest" not in st.session_state:
+        st.session_state["guest"] = f"guest-{secrets.token_hex(2)}"
+    return str(st.session_state["guest"])
+
+
+def header(title: str, caption: str) -> None:
+    """The title line, the same on every page."""
+    st.title(title, anchor=False)
+    st.caption(caption)
+
+
+def query_number(name: str) -> int | None:
+    """The whole number in ?name=, None where it is absent; UserError for anything else."""
+    if name not in st.query_params:
+        return None
+    text = st.query_params[name]
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        raise UserError(
+            f"The link's {name} must be a whole number such as {name}=3, not {text[:40]!r}; pick one below."
+        )
+    return int(text)
+
+
+# --- numbers ----------------------------------------------------------------------------------------------
+def arrow(direction: str) -> str:
+    """↑ where a higher score means more leakage, ↓ where a lower one does."""
+    return "↑" if direction == "higher" else "↓"
+
+
+def metric_label(metric: Metric) -> str:
+    """Title, direction and unit, as in "PSNR ↑ dB"."""
+    return " ".join(part for part in (metric.title, arrow(metric.direction), metric.unit) if part)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A score with `digits` significant digits and a true minus sign; ∞ and – are written out."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "\u2212∞"
+    size = abs(value)
+    decimals = max(0, digits - 1 - math.floor(math.log10(size))) if size >= 1e-4 else digits + 1
+    text = f"{value:.{decimals}f}" if size < 10**6 else f"{value:.{digits - 1}e}"
+    return text.replace("-", "\u2212")
+
+
+def percent(share: float | None) -> str:
+    """A share of one as "62 %"."""
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+def seconds(value: float | None) -> str:
+    """A duration as people say it: "8 s", "1 min 20 s", "2 h 5 min"."""
+    if value is None:
+        return "–"
+    whole = max(0, round(value))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def when(moment: float | None) -> str:
+    """A stored time on this machine's clock: the hour today, else the day too."""
+    if moment is None:
+        return "–"
+    then = datetime.fromtimestamp(moment)
+    return f"{then:%H:%M}" if time.time() - moment < 12 * 3600 else f"{then:%d %b %H:%M}"
+
+
+def state_badge(state: str) -> str:
+    """Markdown badge of a job's state: a word and an icon, never colour alone."""
+    return f":{STATE_COLOURS[state]}-badge[:material/{STATE_ICONS[state]}: {state}]"
+
+
+# --- pictures ---------------------------------------------------------------------------------------------
+def image_url(sha: str, limit: int = 256) -> str:
+    """Data URL of an artifact's PNG, scaled down on the server where a side is longer than `limit` pixels.
+
+    A data URL has no address that another could ask for, and leaves nothing in the server's memory.
+    """
+    return data_url(get_store().artifacts.read_bytes(sha), limit)
+
+
+def data_url(png: bytes, limit: int = 256) -> str:
+    """Data URL of PNG bytes, scaled down where a side is longer than `limit` pixels."""
+    with Image.open(io.BytesIO(png)) as image:
+        if max(image.size) > limit:
+            small = image.copy()
+            small.thumbnail((limit, limit), Image.Resampling.LANCZOS)
+            buffer = io.BytesIO()
+            small.save(buffer, "PNG")
+            png = buffer.getvalue()
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def picture(sha: str, alt: str, width: int | None = None, caption: str = "") -> str:
+    """HTML figure of an artifact with crisp pixels and a text alternative; all text is escaped."""
+    return figure(image_url(sha), alt, width, caption)
+
+
+def figure(url: str, alt: str, width: int | None = None, caption: str = "") -> str:
+    """HTML figure of a data URL; `width` in CSS pixels, None fills the column."""
+    size = f' style="width:{width:d}px"' if width else ""
+    under = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure class="pix"{size}><img src="{escape(url)}" alt="{escape(alt)}">{under}</figure>'
+
+
+def pictures_html(figures: Iterable[str]) -> str:
+    """Figures side by side in one row that wraps."""
+    return f'<div class="pix-row">{"".join(figures)}</div>'
+
+
+def empty_state(text: str, link: Callable[[], object] | None = None) -> None:
+    """What a view shows when there is nothing yet: what is missing and what to do about it."""
+    with st.container(border=True):
+        st.markdown(text)
+        if link is not None:
+            link()

@@ -1,0 +1,85 @@
+"""A run's verdict as pages show it. The verdict itself is core's; here are only its words in HTML."""
+
+from html import escape
+
+import streamlit as st
+
+from core.report.evidence import DEFAULT_METRIC, DEFAULT_VALUE, RunVerdict, run_verdict, threshold
+from core.report.runs import changes
+from core.report.verdict import CONTROL_NAMES, CONTROL_RULE, Evidence, Verdict
+from pages import _shared
+from pages._shared import number, percent
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _verdict(home: str, run: int, metric: str, value: float, counters: tuple[int, ...]) -> RunVerdict:
+    return run_verdict(_shared.get_store(), run, threshold(metric, value))
+
+
+def verdict_of(run: int, metric: str = DEFAULT_METRIC, value: float = DEFAULT_VALUE) -> RunVerdict:
+    """The verdict of a run; kept until a score, a reconstruction or an answer is added anywhere."""
+    store = _shared.get_store()
+    counters = changes(store, ("reconstructions", "scores", "labels"))
+    return _verdict(f"{store.settings.home} {store.settings.database_url}", run, metric, value, counters)
+
+
+def interval_text(found: Verdict) -> str:
+    """The interval in one phrase: share, bounds and method."""
+    if found.interval.estimate is None:
+        return ""
+    low, high = percent(found.interval.low), percent(found.interval.high)
+    return f"{percent(found.interval.estimate)}, Wilson 95 % interval {low} to {high}, n = {found.judged}"
+
+
+def verdict_html(judged: RunVerdict) -> str:
+    """The verdict as HTML: headline, interval, notes. All text is escaped."""
+    found = judged.verdict
+    kind = {"leaks": "leaks", "inconclusive": "inconclusive"}.get(found.outcome, "")
+    notes = list(found.notes)
+    if not judged.blind and found.basis in ("people", "few answers"):
+        notes.append("These answers were given beside the original, not blind.")
+    lines = [f"<p>{escape(interval_text(found))}</p>"] if found.outcome != "pending" else []
+    lines += [f'<p class="small">{escape(note)}</p>' for note in notes]
+    return f'<div class="verdict {kind}"><h2>{escape(found.headline)}</h2>{"".join(lines)}</div>'
+
+
+def controls_html(found: Verdict) -> str:
+    """The controls as a table: how near to leakage each came, what it had to stay below, and whether it held."""
+    unit = f" {found.threshold.unit}" if found.threshold.unit else ""
+    bound = "below" if found.threshold.direction == "higher" else "above"
+    rows = "".join(
+        f"<tr><th>{escape(CONTROL_NAMES[check.role])}, {check.count}</th>"
+        f"<td>{number(check.score)}{escape(unit)}</td><td>{number(check.against)}{escape(unit)}</td>"
+        f"<td>{escape('failed' if check.failed else 'held' if check.count else 'not run')}</td></tr>"
+        for check in found.controls
+    )
+    head = (
+        f'<tr class="head"><th>Control</th><td>{escape(found.threshold.title)}, nearest</td>'
+        f"<td>must stay {bound}</td><td>outcome</td></tr>"
+    )
+    return f'<table class="scores">{head}{rows}</table>'
+
+
+def worst_html(found: Verdict, images: dict[int, tuple[str | None, str]]) -> str:
+    """The worst originals beside their reconstructions; `images` gives the two hashes by reconstruction."""
+    return "".join(
+        _worst(entry, found, *images[entry.reconstruction]) for entry in found.worst if entry.reconstruction in images
+    )
+
+
+def _worst(entry: Evidence, found: Verdict, original_sha: str | None, image_sha: str) -> str:
+    said = f"{entry.recognised} of {entry.answers} recognise" if entry.answers else ""
+    unit = f" {found.threshold.unit}" if found.threshold.unit else ""
+    scored = f"{found.threshold.title} {number(entry.score)}{unit}" if entry.score is not None else "not scored"
+    pair = "".join(
+        _shared.picture(sha, f"{word} {entry.name}")
+        for sha, word in ((original_sha, "Original"), (image_sha, "Reconstruction of"))
+        if sha
+    )
+    under = escape(f"{entry.name} · {said or scored}")
+    return f'<div class="worst"><div class="duo">{pair}</div><div class="under">{under}</div></div>'
+
+
+def rule_caption() -> str:
+    """The rule for controls, for a help text."""
+    return CONTROL_RULE

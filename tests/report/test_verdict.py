@@ -1,0 +1,138 @@
+"""Verdicts with their derivation beside them."""
+
+import math
+
+import pytest
+
+from core.report.verdict import CONTROL_ROLES, Evidence, Threshold, verdict
+
+PSNR = Threshold("psnr", "PSNR", 20.0, "higher", "dB")
+LPIPS = Threshold("lpips_alex", "LPIPS", 0.2, "lower")
+
+
+def attacked(*scores, start=1, **rest):
+    return [
+        Evidence(reconstruction=i, original=i, name=f"o{i}", role="attack", score=score, **rest)
+        for i, score in enumerate(scores, start)
+    ]
+
+
+def control(role, *scores):
+    return [
+        Evidence(reconstruction=900 + i, original=i, name=f"o{i}", role=role, score=s) for i, s in enumerate(scores, 1)
+    ]
+
+
+def answered(original, recognised, answers, score=10.0):
+    return Evidence(original, original, f"o{original}", "attack", score, recognised, answers)
+
+
+LOW_CONTROLS = control("mismatched", 6.0, 7.0) + control("prior", 5.0, 6.5)
+
+
+def test_by_threshold_counts_what_crosses_it_with_a_wilson_interval():
+    found = verdict(attacked(52.0, 20.0, 19.999, 8.0) + LOW_CONTROLS, PSNR)
+    assert (found.outcome, found.basis, found.leaked, found.judged) == ("leaks", "threshold", 2, 4)  # 52 and 20 itself
+    # Wilson with z = 1.959964, k = 2, n = 4: centre 1/2 by symmetry; half width
+    # z/(1+z²/n) · sqrt(p(1-p)/n + z²/4n²) = 1.959964/1.960365 · sqrt(.0625 + .060023) = .349964
+    assert found.interval.low == pytest.approx(0.5 - 0.349964, abs=2e-4)
+    assert found.interval.high == pytest.approx(0.5 + 0.349964, abs=2e-4)
+    assert found.headline == "2 of 4 originals scored PSNR ≥ 20 dB"
+    assert any("threshold is a convention" in note for note in found.notes)
+
+
+def test_lower_is_more_leakage_turns_everything_round():
+    controls = control("mismatched", 0.7) + control("prior", 0.6)
+    found = verdict(attacked(0.1, 0.2, 0.5) + controls, LPIPS)
+    assert (found.outcome, found.leaked, found.judged) == ("leaks", 2, 3)
+    assert found.headline == "2 of 3 originals scored LPIPS ≤ 0.2"
+    assert [e.score for e in found.worst] == [0.1, 0.2, 0.5]
+
+
+def test_people_outrank_scores_and_fewer_than_three_answers_leave_an_original_out():
+    # o1: 2 of 3 recognise, above one half. o2: 2 of 4 is not above one half. o3: 2 answers only, undetermined.
+    rows = [answered(1, 2, 3, score=7.0), answered(2, 2, 4, score=50.0), answered(3, 2, 2)]
+    found = verdict(rows + control("mismatched", 6.0) + control("prior", 5.0), PSNR)
+    assert (found.basis, found.leaked, found.judged, found.undetermined) == ("people", 1, 2, 1)
+    assert found.headline == "1 of 2 originals recognised by people"
+    assert "1 of 3 originals have fewer than 3 answers." in found.notes
+
+
+def test_few_answers_are_called_provisional():
+    found = verdict([answered(1, 1, 1, 30.0), answered(2, 0, 1), *LOW_CONTROLS], PSNR)
+    assert (found.basis, found.leaked, found.judged) == ("few answers", 1, 2)
+    assert any(note.startswith("Provisional") for note in found.notes)
+
+
+@pytest.mark.parametrize("role", CONTROL_ROLES)
+def test_a_control_that_scores_like_the_attack_makes_it_inconclusive(role):
+    # The leaked originals score 52 and 24: their median is 38. A control at 38 reaches it, one at 37.9 does not.
+    other = next(r for r in CONTROL_ROLES if r != role)
+    rows = attacked(52.0, 24.0, 9.0) + control(other, 6.0)
+    failing = verdict(rows + control(role, 5.0, 38.0), PSNR)
+    holding = verdict(rows + control(role, 5.0, 37.9), PSNR)
+    assert (failing.outcome, holding.outcome) == ("inconclusive", "leaks")
+    assert failing.headline.startswith("Inconclusive: the control with")
+    assert "2 of 3 originals" in failing.headline
+
+
+def test_where_nothing_leaked_controls_are_held_against_all_originals():
+    # Median of 6, 8, 10 is 8: a prior alone at 8.5 does as well as the attack, so "0 of 3" would say too much.
+    rows = attacked(6.0, 8.0, 10.0) + control("mismatched", 4.0)
+    assert verdict(rows + control("prior", 8.5), PSNR).outcome == "inconclusive"
+    assert verdict(rows + control("prior", 7.5), PSNR).outcome == "nothing shown"
+
+
+def test_a_control_that_people_recognise_fails_whatever_its_score():
+    seen = Evidence(900, 1, "o1", "prior", 1.0, recognised=1, answers=1)
+    found = verdict([*attacked(52.0), *control("mismatched", 2.0), seen], PSNR)
+    assert found.outcome == "inconclusive"
+    assert "people recognise" in found.headline
+
+
+def test_a_failed_attack_is_never_called_safe():
+    rows = (
+        attacked(6.0, 7.0, status="diverged: loss is not finite") + control("mismatched", 3.0) + control("prior", 2.0)
+    )
+    found = verdict(rows, PSNR)
+    assert (found.outcome, found.failed) == ("nothing shown", 2)
+    text = " ".join((found.headline, *found.notes))
+    assert "does not make the update safe" in text
+    assert "The attack failed on 2 of 2 originals" in text
+    # The word appears only where it is denied.
+    assert text.count("safe") == text.count("does not make the update safe") + text.count("nothing about their safety")
+
+
+def test_no_control_at_all_or_an_unscored_one_is_inconclusive():
+    bare = verdict(attacked(52.0), PSNR)
+    assert bare.outcome == "inconclusive"
+    assert "no control was run" in bare.headline
+    unscored = verdict(attacked(52.0) + control("prior", None) + control("mismatched", 3.0), PSNR)
+    assert unscored.outcome == "inconclusive"
+    # A run of one update has no other gradient to mismatch with: the prior alone then carries the check.
+    assert verdict(attacked(52.0) + control("prior", 3.0), PSNR).outcome == "leaks"
+
+
+def test_nothing_scored_and_nobody_asked_is_pending():
+    for rows in ([], attacked(None, None)):
+        found = verdict(rows, PSNR)
+        assert (found.outcome, found.basis) == ("pending", "nothing")
+        assert found.interval.estimate is None
+
+
+def test_of_two_reconstructions_of_one_original_the_leaking_one_counts():
+    rows = [
+        Evidence(1, 5, "o5", "attack", 8.0),
+        Evidence(2, 5, "o5", "attack", 30.0),
+        Evidence(3, 6, "o6", "attack", None),
+        *LOW_CONTROLS,
+    ]
+    found = verdict(rows, PSNR)
+    assert (found.originals, found.judged, found.leaked) == (2, 1, 1)
+    assert "1 of 2 originals have no score." in found.notes
+
+
+def test_infinite_scores_count_and_sort_first():
+    found = verdict(attacked(30.0, math.inf) + LOW_CONTROLS, PSNR)
+    assert found.leaked == 2
+    assert found.worst[0].score == math.inf
