@@ -85,7 +85,7 @@ def _check_size(data_path: Path, name: str, limits: Limits) -> None:
 
 
 def _run_child(data_path: Path, folder: Path, name: str, limits: Limits) -> None:
-    command = [sys.executable, "-I", str(CHILD), str(folder)]
+    command = [sys.executable, "-I", "-W", "ignore", str(CHILD), str(folder)]
     environment = {
         "HOME": str(folder),
         "TMPDIR": str(folder),

@@ -54,7 +54,6 @@ def examine(file: BinaryIO, size: int, request: Request, target: Path) -> Examin
     header = read_header(file, size, request.name, request.limits)
     from core.models import intake_tensors as tensors  # starts torch: only for files that deserve it
 
-    tensors.quiet_torch()
     spec = ModelSpec.from_json(request.spec)
     expected, parameters = tensors.expected_tensors(spec)
     header = fit(header, expected, spec, request.name)

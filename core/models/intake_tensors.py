@@ -1,7 +1,6 @@
 """The part of the weights intake that needs torch: runs in the child process, on what the header was found to be."""
 
 import math
-import warnings
 from pathlib import Path
 from typing import BinaryIO
 
@@ -83,12 +82,6 @@ def dry_forward(spec: ModelSpec, tensors: dict[str, torch.Tensor], name: str) ->
 def write_plain(tensors: dict[str, torch.Tensor], target: Path) -> None:
     """Plain safetensors: names, shapes, numbers, no metadata."""
     save_file(tensors, str(target))
-
-
-def quiet_torch() -> None:
-    """One thread, no warnings on a stream that nobody reads."""
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
 
 
 def _short(value: float) -> str:
