@@ -1,0 +1,142 @@
+"""What `audit` leaves behind: PNG files, scores.csv and run.json, in place whole or not at all."""
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import core
+from core.commands.audit_run import AuditResult, Row
+from core.errors import UserError
+from core.jobs.compose import AttackRequest
+
+OURS = ("originals", "reconstructions", "controls", "scores.csv", "run.json")
+
+
+def check_folder(out: Path) -> None:
+    """Refuse, before hours of work, a folder that cannot be written or that holds something else of the user's."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out must be a folder, but {out.name!r} is a file; choose another name.")
+    strangers = [child.name for child in out.iterdir() if child.name not in OURS] if out.is_dir() else []
+    if out.is_dir() and any(out.iterdir()) and (strangers or not (out / "run.json").is_file()):
+        raise UserError(f"The folder {out.name!r} holds other files; choose a new one, so that nothing is lost.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"The folder {out.name!r} cannot be written ({error.strerror}); choose another.") from error
+
+
+def write(out: Path, request: AttackRequest, result: AuditResult, threat: dict[str, Any]) -> None:
+    """Write everything beside `out`, then put it in place. Replaces what an earlier audit left there."""
+    part = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        _write_images(part, result.rows)
+        (part / "scores.csv").write_bytes(_table(result))
+        text = json.dumps(_run_record(request, result, threat), indent=2, allow_nan=False)
+        (part / "run.json").write_text(text + "\n", encoding="utf-8")
+        part.chmod(0o755)
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(part, out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def summary(result: AuditResult) -> Iterator[str]:
+    """A few lines for the terminal: the median of each metric for the attack and its controls."""
+    from core.metrics.registry import METRICS
+
+    yield from (f"warning: {line}" for line in sorted(set(result.warnings)))
+    roles = [role for role in ("attack", "mismatched", "prior") if any(row.role == role for row in result.rows)]
+    yield "median            " + "".join(f"{role:>12}" for role in roles) + "   more leakage"
+    for name, values in result.scores.items():
+        if METRICS[name].diagnostic or all(value is None for value, _ in values):
+            continue
+        cells = []
+        for role in roles:
+            numbers = [_number(v) for row, (v, _) in zip(result.rows, values, strict=True) if row.role == role]
+            found = [n for n in numbers if n is not None]
+            cells.append(f"{np.median(found):12.4g}" if found else f"{'–':>12}")
+        yield f"{name:<18}" + "".join(cells) + ("   ↑" if METRICS[name].direction == "higher" else "   ↓")
+    for name, values in result.scores.items():
+        if all(value is None for value, _ in values):
+            yield f"{name} is unavailable: {values[0][1]}"
+
+
+def _write_images(folder: Path, rows: list[Row]) -> None:
+    from core.storage.artifacts import encode_png
+
+    for row in rows:
+        places = {"attack": folder / "reconstructions"}
+        target = places.get(row.role, folder / "controls" / row.role)
+        target.mkdir(parents=True, exist_ok=True)
+        (target / f"{row.name}.png").write_bytes(encode_png(row.reconstruction))
+        if row.role == "attack":
+            (folder / "originals").mkdir(exist_ok=True)
+            (folder / "originals" / f"{row.name}.png").write_bytes(encode_png(row.original))
+
+
+def _table(result: AuditResult) -> bytes:
+    """scores.csv: a metric that no pair has is left out; its reason stands in run.json."""
+    import pandas as pd
+
+    from core.tables import write_csv
+
+    attack = [index for index, row in enumerate(result.rows) if row.role == "attack"]
+    columns: dict[str, list[Any]] = {
+        "name": [result.rows[i].name for i in attack],
+        "label": [result.rows[i].label for i in attack],
+        "loss": [result.rows[i].loss for i in attack],
+        "iterations": [result.rows[i].iterations for i in attack],
+        "seconds": [round(result.rows[i].seconds, 3) for i in attack],
+    }
+    for name, values in result.scores.items():
+        numbers = [_number(values[i][0]) for i in attack]
+        if any(number is not None for number in numbers):
+            columns[name] = [math.nan if number is None else number for number in numbers]
+    return write_csv(pd.DataFrame(columns))
+
+
+def _run_record(request: AttackRequest, result: AuditResult, threat: dict[str, Any]) -> dict[str, Any]:
+    roles = {row.role for row in result.rows} - {"attack"}
+    return {
+        "semsight": core.__version__,
+        "model": {"name": request.model_name, **json.loads(request.spec.to_json())},
+        "images": [
+            {"name": image.name, "label": image.label, "label_source": image.label_source, "class": image.class_name}
+            for image in request.prepared
+        ],
+        "dataset": request.dataset,
+        "threat_model": threat,
+        "attack": request.attack,
+        "config": result.payload["config"],
+        "seed": request.seed,
+        "original_pixels_sha256": list(result.payload["original_hashes"]),
+        "status": {row.name: row.status for row in result.rows if row.role == "attack"},
+        "warnings": result.warnings,
+        "shards": result.records,
+        "metrics": result.scoring,
+        "unavailable": {n: v[0][1] for n, v in result.scores.items() if all(value is None for value, _ in v)},
+        "controls": {role: _control_scores(result, role) for role in sorted(roles)},
+        "timings": {"attack_seconds": sum(row.seconds for row in result.rows if row.role == "attack")},
+    }
+
+
+def _control_scores(result: AuditResult, role: str) -> list[dict[str, Any]]:
+    return [
+        {"name": row.name, "status": row.status, **{n: values[i][0] for n, values in result.scores.items()}}
+        for i, row in enumerate(result.rows)
+        if row.role == role
+    ]
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
