@@ -1,0 +1,20 @@
+"""Every numbered bad input of this issue has a test that carries its number: `bad-input-NN` stands in the test's id."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+NUMBERS = [*range(1, 35), 36, 37, 38, 40]  # 35 and 39 belong to later issues
+TESTS = Path(__file__).resolve().parent
+FOUND = {
+    int(number)
+    for path in TESTS.rglob("test_*.py")
+    if path != Path(__file__).resolve()
+    for number in re.findall(r"bad[-_]input[-_](\d+)", path.read_text(encoding="utf-8"))
+}
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_test_carries_the_number(number: int) -> None:
+    assert number in FOUND

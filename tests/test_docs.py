@@ -1,0 +1,82 @@
+"""What is there is written down, and what is written down is there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from core.__main__ import COMMANDS, main
+from core.attacks import ATTACKS
+from core.metrics.registry import METRICS
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", sorted(p.stem for p in (ROOT / "pages").glob("[!_]*.py")))
+def test_every_page_is_in_the_readme(page: str) -> None:
+    assert f"| {page.capitalize()} |" in README
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_the_readme_and_its_help_shows_examples(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"python -m core {command}" in README
+    with pytest.raises(SystemExit) as exit_:
+        main([command, "--help"])
+    assert exit_.value.code == 0
+    assert f"python -m core {command}" in capsys.readouterr().out.split("example", 1)[1]
+
+
+@pytest.mark.parametrize("name", sorted(ATTACKS))
+def test_every_attack_is_in_the_docs(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_every_metric_is_in_the_docs(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+
+def test_the_readmes_links_and_pictures_exist() -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_the_readmes_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\w+)$", README, flags=re.MULTILINE):
+        assert f"\n{target}:" in makefile
+
+
+def test_the_readmes_benchmarks_exist() -> None:
+    for module in re.findall(r"python -m (benchmarks\.\w+)", README):
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
+
+
+def test_every_requirement_has_a_bound_and_a_reason() -> None:
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
+            if line and not line.startswith(("#", "-r")):
+                assert re.fullmatch(r"[\w\[\]-]+>=[\d.]+ +# \S.*", line), f"{file}: {line}"
+
+
+def test_the_card_s_packages_are_imported_by_the_product() -> None:
+    sources = [p for folder in ("core", "pages") for p in (ROOT / folder).rglob("*.py")] + [ROOT / "app.py"]
+    text = "\n".join(p.read_text(encoding="utf-8") for p in sources)
+    for module in ("streamlit", "torch", "torchvision", "lpips", "skimage", "plotly", "pandas", "scipy"):
+        assert re.search(rf"^\s*(import|from) {module}\b", text, flags=re.MULTILINE), module
+
+
+def test_no_line_of_the_readme_runs_an_unknown_command() -> None:
+    for line in re.findall(r"^python -m core .*$", README, flags=re.MULTILINE):
+        assert shlex.split(line)[3] in COMMANDS
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    import core
+
+    assert f'version = "{core.__version__}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
