@@ -65,6 +65,12 @@ class ArtifactStore:
         """The artifact's pixels as uint8 (H, W, 3); one channel is repeated."""
         return decode_png(self.read_bytes(sha))
 
+    def remove(self, sha: str | None) -> None:
+        """Delete what its only owner no longer needs, such as a checkpoint; nothing happens when it is absent."""
+        found = self._find(sha) if sha is not None else None
+        if found is not None:
+            found.unlink(missing_ok=True)
+
     def collect(self, keep: Collection[str], older_than: float) -> list[str]:
         """Delete artifacts not in `keep` and leftovers, untouched for `older_than` seconds. Returns the shas deleted.
 

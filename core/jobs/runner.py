@@ -1,0 +1,136 @@
+"""The runner: claims jobs, keeps their leases, and hands their shards to an executor, until it is told to end."""
+
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from sqlalchemy import Row, select
+
+from core.errors import UserError
+from core.jobs.claims import claim, fail_orphans_of_failure, heartbeat, let_go, owner_name
+from core.jobs.executors import Executor, make_executor
+from core.jobs.launch import runner_lock
+from core.jobs.work import JobWork
+from core.settings import Settings
+from core.storage.schema import jobs
+from core.storage.store import Store, open_store
+
+POLL_SECONDS = 0.5  # how soon a stored request is seen
+IDLE_SECONDS = 600.0  # workers are let go after so long without a job; the runner stays
+log = logging.getLogger("semsight.runner")
+
+
+class Runner:
+    """One process's loop over the jobs of one home."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.owner = owner_name(store.settings)
+        self.ending = False
+        self._executor: Executor | None = None
+        self._work: JobWork | None = None
+        self._beat = self._busy = time.monotonic()
+
+    def run(self, *, until_idle: bool = False) -> None:
+        """Work until `ending` is set, or, if `until_idle`, until no job is left that could run."""
+        log.info("runner %s works on %s", self.owner, self.store.settings.home)
+        try:
+            if not until_idle:
+                self._workers()  # started before the first job asks for them
+            while not (self.ending and self._work is None):
+                if not self.turn() and until_idle:
+                    return
+        finally:
+            if self._executor is not None:
+                self._executor.close()
+
+    def turn(self) -> bool:
+        """One round: poll, store, obey. False when there was nothing to do."""
+        if self._work is None:
+            self._work = None if self.ending else self._next()
+            if self._work is None:
+                self._rest()
+                return False
+        self._busy = time.monotonic()
+        events = self._workers().poll(POLL_SECONDS if self._work.flying else 0.0)
+        wanted = self._look_after()
+        if self._work is not None:
+            if self.ending:
+                self._work.stop("queued")
+            if self._work.advance(events, wanted):
+                log.info("job %d is over", self._work.job_id)
+                self._work = None
+        return True
+
+    def _next(self) -> JobWork | None:
+        with self.store.database.read() as connection:
+            waiting = select(jobs.c.id).where(jobs.c.state.in_(("queued", "running"))).limit(1)
+            if connection.execute(waiting).first() is None:
+                return None
+        with self.store.database.write() as connection:
+            fail_orphans_of_failure(connection)
+            row = claim(connection, self.owner, self.store.settings.lease_seconds)
+        return None if row is None else self._begin(row)
+
+    def _begin(self, row: Row) -> JobWork | None:  # type: ignore[type-arg]
+        log.info("job %d (%s), attempt %d", row.id, row.title, row.attempt + 1)
+        try:
+            return JobWork.begin(self.store, self._workers(), self.owner, row)
+        except UserError as error:
+            with self.store.database.write() as connection:
+                let_go(connection, row.id, self.owner, "failed", str(error))
+            return None
+
+    def _look_after(self) -> str:
+        """Prolong the lease when a third of it is over, and read what the user wants."""
+        if self._work is None:
+            return "run"
+        job_id, lease = self._work.job_id, self.store.settings.lease_seconds
+        if time.monotonic() - self._beat > lease / 3:
+            self._beat = time.monotonic()
+            with self.store.database.write() as connection:
+                if not heartbeat(connection, job_id, self.owner, lease):
+                    log.warning("job %d was taken over by another runner", job_id)
+                    self._work.drop()
+                    self._work = None
+                    return "run"
+        with self.store.database.read() as connection:
+            return str(connection.execute(select(jobs.c.wanted).where(jobs.c.id == job_id)).scalar_one())
+
+    def _workers(self) -> Executor:
+        if self._executor is None:
+            self._executor = make_executor(self.store.settings)
+        return self._executor
+
+    def _rest(self) -> None:
+        if self._executor is not None and time.monotonic() - self._busy > IDLE_SECONDS:
+            self._executor.close()
+            self._executor = None
+        time.sleep(POLL_SECONDS)
+
+
+def run_jobs(settings: Settings, *, until_idle: bool = False) -> None:
+    """Hold the home's lock and run its jobs; SIGTERM and SIGINT let the job go, to be resumed from its checkpoint.
+
+    Raises UserError when another runner lives, or the store or the executor cannot be had.
+    """
+    with runner_lock(settings):
+        runner = Runner(open_store(settings))
+        with _signals(runner):
+            runner.run(until_idle=until_idle)
+
+
+@contextmanager
+def _signals(runner: Runner) -> Iterator[None]:
+    def end(_number: int, _frame: FrameType | None) -> None:
+        runner.ending = True
+
+    kept = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
