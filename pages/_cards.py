@@ -5,11 +5,11 @@ from html import escape
 
 import pandas as pd
 import streamlit as st
-from core.metrics.registry import METRICS
 
 from core.errors import UserError
 from core.labels.inline import answer_inline
 from core.labels.protocols import PROTOCOLS
+from core.metrics.registry import METRICS
 from core.report.pictures import difference_png
 from core.report.records import Card, Score
 from pages import _shared

@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.errors import UserError
 from core.jobs.queue import set_wanted
-from core.report.runs import Curve, Run, curve, frames, remaining_seconds
+from core.report.runs import Curve, Run, curve, flat_settings, frames, remaining_seconds
 from pages import _shared
 
 POLL_SECONDS = 1.5  # a live panel's clock; a resting one does not poll
@@ -61,6 +61,11 @@ def buttons(run: Run, place: str) -> None:
             st.button(
                 "Cancel", key=f"{place}_cancel_{run.id}", icon=":material/close:", on_click=ask, args=(run.id, "cancel")
             )
+
+
+def settings_rows(run: Run) -> list[dict[str, str]]:
+    """What the run was asked, flat: one row a setting; long lists are counted."""
+    return [{"setting": key, "value": value} for key, value in flat_settings(run.payload)]
 
 
 def error_line(run: Run) -> None:

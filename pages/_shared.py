@@ -6,9 +6,11 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime
 from html import escape
+from threading import Thread
 
 import streamlit as st
 from PIL import Image
@@ -100,17 +102,36 @@ def annotator_field() -> None:
             st.caption("Type your name: answers are stored under it.")
 
 
-@st.cache_resource(show_spinner=False, ttl=20)
-def _runner(_settings: Settings, home: str, url: str) -> int:
-    return ensure_runner(_settings)
+@st.cache_resource(show_spinner=False, ttl=20, max_entries=8)
+def _runner(_settings: Settings, home: str, url: str) -> "Future[int]":
+    """A runner is being started, or found; starting takes seconds, so no page waits for it."""
+    answer: Future[int] = Future()
+
+    def start() -> None:
+        try:
+            answer.set_result(ensure_runner(_settings))
+        except (UserError, OSError) as error:
+            answer.set_exception(error)
+
+    Thread(target=start, name="ensure-runner", daemon=True).start()
+    return answer
 
 
 def start_runner() -> None:
-    """Have a runner live for this home. Asked at most every 20 s: the answer is a file read where one lives."""
+    """Have a runner live for this home; asked every 20 s at most. A failure is said in the sidebar."""
     chosen = settings()
     get_store()  # makes the home and its tables, so that the runner finds them
-    with user_errors():
-        _runner(chosen, str(chosen.home), chosen.database_url)
+    answer = _runner(chosen, str(chosen.home), chosen.database_url)
+    failure = answer.exception() if answer.done() else None
+    if failure is not None:
+        st.sidebar.error(plain(str(failure)), icon=":material/error:")
+
+
+def wake_runner() -> None:
+    """After a job was queued: look again for a living runner now."""
+    _runner.clear()
+    chosen = settings()
+    _runner(chosen, str(chosen.home), chosen.database_url)
 
 
 def guest_name() -> str:
@@ -176,6 +197,11 @@ def seconds(value: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def took(started: float | None, finished: float | None) -> str:
+    """How long a run took, or that it has not ended."""
+    return "not ended" if started is None or finished is None else seconds(finished - started)
 
 
 def when(moment: float | None) -> str:

@@ -4,7 +4,6 @@ import streamlit as st
 
 from core.errors import UserError
 from core.jobs.compose import demo_request, submit_attack
-from core.jobs.launch import ensure_runner
 from core.report.runs import StoreCounts, counts, runs
 from pages import _progress, _shared, _verdict
 
@@ -16,10 +15,10 @@ def run_demo(anew: bool = False) -> None:
     store = _shared.get_store()
     try:
         submitted = submit_attack(store, demo_request(), anew=anew)
-        ensure_runner(store.settings)
     except UserError as error:
         st.toast(_shared.plain(str(error)), icon=":material/error:")
         return
+    _shared.wake_runner()
     st.session_state["demo"] = (submitted.job_id, submitted.already, submitted.state)
 
 

@@ -1,8 +1,9 @@
 """Reconstructions of one run: its verdict, then every original beside what the attack made of its update."""
 
 import streamlit as st
-from core.metrics.registry import METRICS
 
+from core.errors import UserError
+from core.metrics.registry import METRICS
 from core.report.evidence import DEFAULT_METRIC, DEFAULT_VALUE
 from core.report.export import export_html
 from core.report.records import LABELS, OTHER_SORTS, CardPage, Query
@@ -246,8 +247,11 @@ with _shared.user_errors():
     opened = None
     try:
         opened = chosen_run()
-    finally:
-        pick_run(opened)
+    except UserError as error:
+        st.error(_shared.plain(str(error)), icon=":material/error:")
+        pick_run(None)
+        st.stop()
+    pick_run(opened)
     if opened is None:
         _shared.empty_state(
             "**No run yet.** Start one on the Audit page, or run the demo on the Overview.",

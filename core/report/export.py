@@ -17,7 +17,7 @@ from core.metrics.registry import METRICS
 from core.report.evidence import run_verdict, threshold
 from core.report.export_style import STYLE
 from core.report.records import MAX_PAGE, ROLES, Card, Query
-from core.report.runs import Run, run
+from core.report.runs import Run, flat_settings, run
 from core.report.verdict import CONTROL_NAMES, CONTROL_RULE, Threshold, Verdict
 from core.report.views import reconstruction_page
 from core.storage.store import Store
@@ -96,18 +96,9 @@ def _verdict(found: Verdict, blind: bool) -> str:
 
 
 def _settings(found: Run) -> str:
-    rows = _flat(found.payload)
+    rows = flat_settings(found.payload)
     cells = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in rows)
     return f"<section><h2>Settings</h2><table>{cells}</table></section>"
-
-
-def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as (dotted name, text); long lists are counted, for the JSON holds them whole."""
-    if isinstance(values, dict):
-        return [row for key in sorted(values) for row in _flat(values[key], f"{prefix}.{key}" if prefix else str(key))]
-    if isinstance(values, list) and len(values) > 12:
-        return [(prefix, f"{len(values)} entries")]
-    return [(prefix, json.dumps(values, ensure_ascii=False) if not isinstance(values, str) else values)]
 
 
 def _section(store: Store, role: str, cards: Sequence[Card], people: dict[int, Recognition]) -> str:

@@ -230,6 +230,19 @@ def frames(store: Store, run_id: int, limit: int = 8) -> list[Frame]:
         return [Frame(*row) for row in connection.execute(statement)]
 
 
+def flat_settings(values: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as (dotted name, text); long lists are counted, for the JSON holds them whole."""
+    if isinstance(values, dict):
+        return [
+            row
+            for key in sorted(values)
+            for row in flat_settings(values[key], f"{prefix}.{key}" if prefix else str(key))
+        ]
+    if isinstance(values, list) and len(values) > 12:
+        return [(prefix, f"{len(values)} entries")]
+    return [(prefix, json.dumps(values, ensure_ascii=False) if not isinstance(values, str) else values)]
+
+
 def changes(store: Store, names: Sequence[str] = ("jobs", "reconstructions", "scores", "labels")) -> tuple[int, ...]:
     """The change counters of these names: equal tuples mean that nothing happened in between."""
     with store.database.read() as connection:

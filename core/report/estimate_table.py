@@ -1,0 +1,8 @@
+"""Image-steps a second on a small machine, for stores that have not measured their own."""
+
+MEASURED_ON = "measured by us on 2 CPU cores; yours may differ"
+COLD_SECONDS = 8.0  # the first worker imports torch and builds the model
+UNKNOWN_RATE = 3.0
+
+# (architecture, attack) -> (image-steps a second, share of the allowed iterations used); by benchmarks/rates.py.
+RATES: dict[tuple[str, str], tuple[float, float]] = {}

@@ -1,0 +1,159 @@
+"""Audit: model, images, threat model and attack on one page; launch it, watch it run, find it again."""
+
+import streamlit as st
+
+from core.attacks import ATTACKS
+from core.errors import UserError
+from core.jobs.compose import AttackRequest, check, submit_attack
+from core.report.estimate import Work, estimate, iterations_of
+from core.report.runs import run, runs
+from pages import _audit_attack, _audit_images, _audit_model, _progress, _shared
+
+HISTORY = 10
+
+
+def launch(request: AttackRequest, anew: bool = False) -> None:
+    """Button callback: store and queue; the page then shows that run."""
+    try:
+        submitted = submit_attack(_shared.get_store(), request, anew=anew)
+    except UserError as error:
+        st.session_state["refused"] = str(error)
+        return
+    st.session_state["asked"] = (request, submitted.already, submitted.state)
+    st.query_params["run"] = str(submitted.job_id)
+    _shared.wake_runner()
+
+
+def watched_run() -> None:
+    """The run of ?run=: a live panel while anything may change, a still one afterwards."""
+    wanted = _shared.query_number("run")
+    if wanted is None:
+        return
+    current = run(_shared.get_store(), wanted)
+    st.session_state["watched_live"] = current.live
+    st.fragment(panel, run_every=_progress.POLL_SECONDS if current.live else None)(wanted)
+
+
+def panel(run_id: int) -> None:
+    """One run: state, bar, buttons, curve, emerging images."""
+    current = run(_shared.get_store(), run_id)
+    if st.session_state.get("watched_live") and not current.live:
+        st.rerun()
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**Run {current.id}: {_shared.plain(current.title)}** {_progress.status_line(current)}")
+            if current.state == "done":
+                st.page_link(_shared.RUN_PAGE, label="Verdict and reconstructions", query_params={"run": str(run_id)})
+        already_there()
+        _progress.error_line(current)
+        _progress.progress_bar(current)
+        _progress.buttons(current, "audit")
+        left, right = st.columns([3, 2], gap="medium")
+        with left:
+            _progress.loss_chart(current)
+        with right:
+            _progress.emerging(current)
+        with st.expander("Settings of this run"):
+            st.table(_progress.settings_rows(current), alt="Settings of this run")
+
+
+def already_there() -> None:
+    """Say when the same question had been asked before, and offer to run it anew."""
+    asked = st.session_state.get("asked")
+    if asked is None or not asked[1]:
+        return
+    request, _, state = asked
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"The same run was in the store already ({state}): nothing was queued.")
+        st.button("Run it anew", key="anew", on_click=launch, args=(request, True))
+
+
+def history() -> None:
+    """All runs, newest first."""
+    page = int(st.session_state.get("history") or 1)
+    found = runs(_shared.get_store(), limit=HISTORY + 1, offset=(page - 1) * HISTORY)
+    st.subheader("History", anchor=False)
+    if not found and page == 1:
+        st.caption("No run yet. The defaults above are a good first one.")
+        return
+    for entry in found[:HISTORY]:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"{_shared.state_badge(entry.state)} {_shared.plain(entry.title)}", width="stretch")
+            st.caption(f"{_shared.when(entry.created)}, {_shared.took(entry.started, entry.finished)}")
+            st.page_link(
+                "pages/audit.py", label="Watch" if entry.live else "Settings", query_params={"run": str(entry.id)}
+            )
+            st.page_link(_shared.RUN_PAGE, label="Reconstructions", query_params={"run": str(entry.id)})
+    if page > 1 or len(found) > HISTORY:
+        st.pagination(page + (1 if len(found) > HISTORY else 0), key="history", bind="query-params")
+
+
+def composer() -> None:
+    """The four choices, and the launch."""
+    refused = st.session_state.pop("refused", None)
+    left, right = st.columns(2, gap="medium")
+    with left, st.container(border=True):
+        model = _audit_model.choose()
+    with right, st.container(border=True):
+        images = _audit_images.choose(model)
+    with left, st.container(border=True):
+        threat = _audit_attack.choose_threat(model)
+    with right, st.container(border=True):
+        attack, config, seed, controls, device = _audit_attack.choose_attack()
+    if refused:
+        st.error(_shared.plain(refused), icon=":material/error:")
+    if model is None or images is None or config is None:
+        st.button("Launch", type="primary", disabled=True, key="launch")
+        st.caption("Complete the choices above.")
+        return
+    request = AttackRequest(
+        spec=model.spec,
+        model_name=model.name,
+        weights=model.weights(),
+        dataset=images.dataset,
+        prepared=images.prepared,
+        attack=attack,
+        config=config,
+        threat=threat,
+        seed=seed,
+        controls=min(controls, len(images.prepared)),
+        device=device,
+    )
+    ready_to_launch(request)
+
+
+def ready_to_launch(request: AttackRequest) -> None:
+    """The estimate and the button; what cannot run is said here, before anything is stored."""
+    try:
+        check(request)
+    except UserError as error:
+        st.warning(_shared.plain(str(error)), icon=":material/error:")
+        st.button("Launch", type="primary", disabled=True, key="launch")
+        return
+    config = _audit_attack.complete(request.attack, request.config)
+    work = Work(
+        architecture=request.spec.architecture,
+        attack=request.attack,
+        images=len(request.prepared),
+        batch_size=request.threat.batch_size,
+        restarts=int(config["restarts"]),
+        iterations=iterations_of(config),
+        controls=request.controls,
+    )
+    guess = estimate(_shared.get_store(), work)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Launch", type="primary", icon=":material/play_arrow:", key="launch", on_click=launch, args=(request,)
+        )
+        st.markdown(f"About **{_shared.seconds(guess.seconds)}**, at most {_shared.seconds(guess.at_most)}")
+        st.caption(f"{ATTACKS[request.attack].title}, {len(request.prepared)} images; {guess.basis}.")
+
+
+_shared.header("Audit", "Attack a model with images of your choice, and see what its shared update gives away.")
+with _shared.user_errors():
+    try:
+        watched_run()
+    except UserError as error:
+        st.error(_shared.plain(str(error)), icon=":material/error:")
+    composer()
+    history()
