@@ -72,7 +72,7 @@ def _product_moment(a: Floats, b: Floats) -> float:
     scaled_a, scaled_b = (v / max(np.abs(v).max(), np.finfo(float).tiny) for v in (a, b))
     da, db = scaled_a - scaled_a.mean(), scaled_b - scaled_b.mean()
     r = float(np.dot(da, db) / (np.linalg.norm(da) * np.linalg.norm(db)))
-    return min(1.0, max(-1.0, r))
+    return math.copysign(1.0, r) if abs(r) > 1 - 1e-14 else r  # rounding must not hide a perfect order
 
 
 def _fisher(r: float, degrees: int, variance: float, confidence: float) -> tuple[float | None, float | None]:

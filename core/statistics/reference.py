@@ -108,7 +108,7 @@ def _metric_against(study: StudyData, metric: str, rests: list[Floats], draws: D
     for group in [rests] if complete else [[rest] for rest in rests]:
         answered = ~np.isnan(np.stack(group)).any(0)
         by = weighted.ordered(np.where(answered, score, np.nan))
-        values += np.concatenate(list(_sums_against(study, by, group, draws)))
+        values += np.concatenate([np.empty(0), *_sums_against(study, by, group, draws)])
     return _with_interval(found, [values / len(rests)])
 
 
