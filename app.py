@@ -6,8 +6,12 @@ import streamlit as st
 
 from pages import _shared
 
-st.set_page_config(page_title="SemSight", page_icon=":material/visibility:", layout="wide")
-st.html(Path(__file__).parent / "assets" / "style.css")
+ASSETS = Path(__file__).parent / "assets"
+
+st.set_page_config(page_title="SemSight", page_icon=ASSETS / "icon.png", layout="wide")
+st.html(ASSETS / "style.css")
+
+st.logo(ASSETS / "logo.svg", size="large")
 
 page = st.navigation(
     [

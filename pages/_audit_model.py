@@ -65,7 +65,8 @@ def _preset() -> ChosenModel:
 def spec_line(spec: ModelSpec) -> str:
     """Size, channels and classes of a model in one phrase."""
     title = CATALOGUE[spec.architecture].title if spec.architecture in CATALOGUE else spec.architecture
-    return f"{_shared.plain(title)}, {spec.width}×{spec.height} pixels, {spec.channels} channels, {spec.num_classes} classes."
+    size = f"{spec.width}×{spec.height} pixels, {spec.channels} channels, {spec.num_classes} classes"
+    return f"{_shared.plain(title)}, {size}."
 
 
 def _upload() -> ChosenModel | None:

@@ -10,6 +10,7 @@ from core.errors import UserError
 from core.labels.inline import answer_inline
 from core.labels.protocols import PROTOCOLS
 from core.metrics.registry import METRICS
+from core.report.names import arrow, short_name, unit
 from core.report.pictures import difference_png
 from core.report.records import Card, Score
 from pages import _shared
@@ -83,8 +84,7 @@ def table(cards: tuple[Card, ...], metrics: tuple[str, ...], hidden: set[int]) -
         "loss": st.column_config.NumberColumn("loss", format="%.3g"),
     }
     for name in metrics:
-        label = _shared.metric_label(METRICS[name]) if name in METRICS else name
-        config[name] = st.column_config.NumberColumn(label, format="%.4g", help=_explain(name))
+        config[name] = st.column_config.NumberColumn(_shared.metric_label(name), format="%.4g", help=_explain(name))
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
@@ -142,17 +142,15 @@ def _scores(card: Card, sort: str) -> str:
 
 def _score_row(name: str, score: Score, sorted_by: bool) -> str:
     record = METRICS.get(name)
-    title = record.title if record else name
-    arrow = "" if record is None or record.diagnostic else f" {_shared.arrow(record.direction)}"
     kind = " ".join(
         w for w in ("sorted" if sorted_by else "", "diagnostic" if record and record.diagnostic else "") if w
     )
-    unit = record.unit if record else ""
     if score.value is None:
         shown = f'<td title="{escape(score.reason)}" colspan="2">not scored</td>'
     else:
-        shown = f'<td>{number(score.value)}</td><td class="unit">{escape(unit)}</td>'
-    return f'<tr class="{kind}"><th title="{escape(_explain(name))}">{escape(title)}{arrow}</th>{shown}</tr>'
+        shown = f'<td>{number(score.value)}</td><td class="unit">{escape(unit(name))}</td>'
+    label = f'<th title="{escape(_explain(name))}">{escape(short_name(name))} {arrow(name)}</th>'
+    return f'<tr class="{kind}">{label}{shown}</tr>'
 
 
 def _hidden() -> str:
@@ -164,8 +162,8 @@ def _explain(name: str) -> str:
     if record is None:
         return "A metric that this version does not know."
     if record.diagnostic:
-        return "A diagnostic of the attack's fit, never leakage."
-    return f"{record.direction} means more leakage; {record.source}"
+        return f"{record.title}: a diagnostic of the attack's fit, never leakage."
+    return f"{record.title}: {record.direction} means more leakage; {record.source}"
 
 
 def answered_ids(mine: Mapping[int, str], cards: tuple[Card, ...]) -> set[int]:

@@ -26,8 +26,10 @@ def status_line(run: Run) -> str:
         parts.append("pausing at the next checkpoint")
     if run.wanted == "cancel" and run.state in ("queued", "running", "paused"):
         parts.append("cancelling")
-    if run.state == "done":
-        parts.append({"done": "scored", "failed": "scoring failed"}.get(run.scoring or "", "scoring"))
+    if run.awaits_scores:
+        parts.append("scoring")
+    elif run.scoring in ("done", "failed", "cancelled"):
+        parts.append({"done": "scored", "failed": "scoring failed"}.get(run.scoring, "scoring cancelled"))
     return " ".join(parts)
 
 

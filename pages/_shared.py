@@ -19,6 +19,7 @@ from core.errors import UserError
 from core.jobs.launch import ensure_runner
 from core.labels.annotators import clean_name
 from core.metrics.base import Metric
+from core.report import names
 from core.settings import Settings, load_settings
 from core.storage.store import Store, open_store
 
@@ -165,9 +166,10 @@ def arrow(direction: str) -> str:
     return "↑" if direction == "higher" else "↓"
 
 
-def metric_label(metric: Metric) -> str:
-    """Title, direction and unit, as in "PSNR ↑ dB"."""
-    return " ".join(part for part in (metric.title, arrow(metric.direction), metric.unit) if part)
+def metric_label(metric: Metric | str) -> str:
+    """Short name, direction and unit, as in "PSNR ↑ dB"; a diagnostic has no direction."""
+    name = metric if isinstance(metric, str) else metric.name
+    return " ".join(part for part in (names.short_name(name), names.arrow(name), names.unit(name)) if part)
 
 
 def number(value: float | None, digits: int = 3) -> str:

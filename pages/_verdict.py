@@ -49,7 +49,7 @@ def controls_html(found: Verdict) -> str:
     bound = "below" if found.threshold.direction == "higher" else "above"
     rows = "".join(
         f"<tr><th>{escape(CONTROL_NAMES[check.role])}, {check.count}</th>"
-        f"<td>{number(check.score)}{escape(unit)}</td><td>{number(check.against)}{escape(unit)}</td>"
+        f"<td>{_value(check.score, unit)}</td><td>{_value(check.against, unit)}</td>"
         f"<td>{escape('failed' if check.failed else 'held' if check.count else 'not run')}</td></tr>"
         for check in found.controls
     )
@@ -60,24 +60,39 @@ def controls_html(found: Verdict) -> str:
     return f'<table class="scores">{head}{rows}</table>'
 
 
+def _value(value: float | None, unit: str) -> str:
+    return number(value) + (escape(unit) if value is not None else "")
+
+
 def worst_html(found: Verdict, images: dict[int, tuple[str | None, str]]) -> str:
     """The worst originals beside their reconstructions; `images` gives the two hashes by reconstruction."""
-    return "".join(
+    pairs = "".join(
         _worst(entry, found, *images[entry.reconstruction]) for entry in found.worst if entry.reconstruction in images
     )
+    return f'<div class="worst-row">{pairs}</div>'
+
+
+def thumbs_html(found: Verdict, images: dict[int, tuple[str | None, str]]) -> str:
+    """The worst originals beside their reconstructions, small and without words."""
+    pairs = "".join(_pair(e, *images[e.reconstruction]) for e in found.worst if e.reconstruction in images)
+    return f'<div class="thumbs">{pairs}</div>'
+
+
+def _pair(entry: Evidence, original_sha: str | None, image_sha: str) -> str:
+    pair = "".join(
+        _shared.picture(sha, f"{word} {entry.name}")
+        for sha, word in ((original_sha, "Original"), (image_sha, "Reconstruction of"))
+        if sha
+    )
+    return f'<div class="duo">{pair}</div>'
 
 
 def _worst(entry: Evidence, found: Verdict, original_sha: str | None, image_sha: str) -> str:
     said = f"{entry.recognised} of {entry.answers} recognise" if entry.answers else ""
     unit = f" {found.threshold.unit}" if found.threshold.unit else ""
     scored = f"{found.threshold.title} {number(entry.score)}{unit}" if entry.score is not None else "not scored"
-    pair = "".join(
-        _shared.picture(sha, f"{word} {entry.name}")
-        for sha, word in ((original_sha, "Original"), (image_sha, "Reconstruction of"))
-        if sha
-    )
     under = escape(f"{entry.name} · {said or scored}")
-    return f'<div class="worst"><div class="duo">{pair}</div><div class="under">{under}</div></div>'
+    return f'<div class="worst">{_pair(entry, original_sha, image_sha)}<div class="under">{under}</div></div>'
 
 
 def rule_caption() -> str:

@@ -91,14 +91,15 @@ def history() -> None:
 def composer() -> None:
     """The four choices, and the launch."""
     refused = st.session_state.pop("refused", None)
-    left, right = st.columns(2, gap="medium")
-    with left, st.container(border=True):
+    left, right = st.columns(2, gap="small")
+    with left, st.container(border=True, height="stretch"):
         model = _audit_model.choose()
-    with right, st.container(border=True):
+    with right, st.container(border=True, height="stretch"):
         images = _audit_images.choose(model)
-    with left, st.container(border=True):
+    left, right = st.columns(2, gap="small")
+    with left, st.container(border=True, height="stretch"):
         threat = _audit_attack.choose_threat(model)
-    with right, st.container(border=True):
+    with right, st.container(border=True, height="stretch"):
         attack, config, seed, controls, device = _audit_attack.choose_attack()
     if refused:
         st.error(_shared.plain(refused), icon=":material/error:")

@@ -5,6 +5,7 @@ import streamlit as st
 from core.errors import UserError
 from core.jobs.compose import demo_request, submit_attack
 from core.report.runs import StoreCounts, counts, runs
+from core.report.views import image_pairs
 from pages import _progress, _shared, _verdict
 
 RECENT = 6
@@ -75,7 +76,12 @@ def recent_verdicts() -> None:
     for run in found:
         with st.container(border=True):
             if run.state == "done":
-                st.html(_verdict.verdict_html(_verdict.verdict_of(run.id)))
+                judged = _verdict.verdict_of(run.id)
+                images = image_pairs(_shared.get_store(), [e.reconstruction for e in judged.verdict.worst])
+                left, right = st.columns([3, 2], gap="medium", vertical_alignment="center")
+                left.html(_verdict.verdict_html(judged))
+                if images:
+                    right.html(_verdict.thumbs_html(judged.verdict, images))
             else:
                 st.markdown(_progress.status_line(run))
                 _progress.error_line(run)

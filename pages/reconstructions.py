@@ -6,6 +6,7 @@ from core.errors import UserError
 from core.metrics.registry import METRICS
 from core.report.evidence import DEFAULT_METRIC, DEFAULT_VALUE
 from core.report.export import export_html
+from core.report.names import short_name
 from core.report.records import LABELS, OTHER_SORTS, CardPage, Query
 from core.report.runs import Run, run, runs
 from core.report.verdict import CONTROL_NAMES, CONTROL_RULE
@@ -85,14 +86,12 @@ def threshold_popover(names: tuple[str, ...]) -> None:
     with st.popover("Threshold", icon=":material/tune:"):
         st.caption("Used where nobody has answered. A convention, not what a person sees.")
         start = usable.index(DEFAULT_METRIC) if DEFAULT_METRIC in usable else 0
-        picked = st.selectbox(
-            "Metric", usable, index=start, format_func=lambda n: METRICS[n].title, key="metric", bind="query-params"
-        )
+        picked = st.selectbox("Metric", usable, index=start, format_func=short_name, key="metric", bind="query-params")
         unit = METRICS[picked].unit
         st.number_input(
             f"Counts as leaked from{' (' + unit + ')' if unit else ''}",
             value=DEFAULT_VALUE if picked == DEFAULT_METRIC else None,
-            placeholder=f"default {DEFAULT_VALUE:g} is for {METRICS[DEFAULT_METRIC].title} only; give one",
+            placeholder=f"default {DEFAULT_VALUE:g} is for {short_name(DEFAULT_METRIC)} only; give one",
             key="cut",
             bind="query-params",
         )
@@ -104,7 +103,7 @@ def controls(names: tuple[str, ...], roles: dict[str, int]) -> None:
         st.selectbox(
             "Sort by",
             [*OTHER_SORTS, *names],
-            format_func=lambda n: SORT_WORDS.get(n) or _label(n),
+            format_func=lambda n: SORT_WORDS.get(n) or _shared.metric_label(n),
             key="sort",
             bind="query-params",
             on_change=to_first_page,
@@ -133,7 +132,7 @@ def controls(names: tuple[str, ...], roles: dict[str, int]) -> None:
             )
         with st.popover("Filter by score", icon=":material/filter_list:", disabled=not names):
             st.selectbox(
-                "Metric", ["", *names], format_func=lambda n: _label(n) if n else "none", key="by",
+                "Metric", ["", *names], format_func=lambda n: _shared.metric_label(n) if n else "none", key="by",
                 bind="query-params", on_change=to_first_page,
             )  # fmt: skip
             st.number_input("At least", value=None, key="least", bind="query-params", on_change=to_first_page)
@@ -181,7 +180,7 @@ def listing(query: Query, found: CardPage, names: tuple[str, ...]) -> None:
             st.caption(f"Scores of {len(hidden)} rows are hidden until you answer them; *Show scores* shows all.")
         return
     _cards.recall_answers(found.cards, mine)
-    with st.grid("auto", min_column_width=250):
+    with st.grid("auto", min_column_width=235):
         for card in found.cards:
             with st.container():
                 st.fragment(_cards.draw_card, key=f"card_{card.reconstruction}")(card, query.sort, show, judged)
@@ -191,16 +190,12 @@ def pager(found: CardPage, size: int) -> None:
     """Which page of how many."""
     first = (found.page - 1) * size + 1
     last = min(found.total, found.page * size)
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.caption(f"{first} to {last} of {found.total:,}".replace(",", " ") if found.total else "none")
-        if found.pages > 1:
-            if int(st.session_state.get("page") or 1) > found.pages:
-                st.session_state["page"] = found.pages
-            st.pagination(found.pages, key="page", bind="query-params")
-
-
-def _label(name: str) -> str:
-    return _shared.metric_label(METRICS[name]) if name in METRICS else name
+    left, right = st.columns([1, 2], vertical_alignment="center")
+    left.caption(f"{first} to {last} of {found.total:,}".replace(",", " "))
+    if found.pages > 1:
+        if int(st.session_state.get("page") or 1) > found.pages:
+            st.session_state["page"] = found.pages
+        right.pagination(found.pages, key="page", bind="query-params")
 
 
 def body(current: Run) -> None:

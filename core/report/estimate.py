@@ -107,4 +107,4 @@ def iterations_of(config: Mapping[str, Any]) -> int:
 
 
 def _same(payload: Mapping[str, Any], architecture: str, attack: str) -> bool:
-    return payload["model"]["architecture"] == architecture and payload["attack"] == attack
+    return bool(payload["model"]["architecture"] == architecture and payload["attack"] == attack)

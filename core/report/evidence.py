@@ -7,6 +7,7 @@ from sqlalchemy import and_, select
 from core.labels.recognition import Recognition, recognition
 from core.metrics.registry import METRICS
 from core.registry import look_up
+from core.report.names import short_name
 from core.report.verdict import Evidence, Threshold, Verdict, verdict
 from core.report.views import scored_metrics
 from core.storage import schema
@@ -29,7 +30,7 @@ class RunVerdict:
 def threshold(metric: str = DEFAULT_METRIC, value: float = DEFAULT_VALUE) -> Threshold:
     """The threshold at `value` of a registered metric; UserError for an unknown metric."""
     record = look_up(METRICS, metric, "metric")
-    return Threshold(metric, record.title, value, record.direction, record.unit)
+    return Threshold(metric, short_name(metric), value, record.direction, record.unit)
 
 
 def run_verdict(store: Store, run: int, cut: Threshold) -> RunVerdict:

@@ -13,9 +13,9 @@ from html import escape
 from typing import Any
 
 from core.labels.recognition import Recognition, recognition
-from core.metrics.registry import METRICS
 from core.report.evidence import run_verdict, threshold
 from core.report.export_style import STYLE
+from core.report.names import arrow, short_name, unit
 from core.report.records import MAX_PAGE, ROLES, Card, Query
 from core.report.runs import Run, flat_settings, run
 from core.report.verdict import CONTROL_NAMES, CONTROL_RULE, Threshold, Verdict
@@ -124,10 +124,8 @@ def _card(store: Store, card: Card, said: Recognition | None) -> str:
 
 
 def _score_row(name: str, value: float | None, reason: str) -> str:
-    record = METRICS.get(name)
-    arrow = "" if record is None or record.diagnostic else " ↑" if record.direction == "higher" else " ↓"
-    title = record.title if record else name
-    return f"<tr><th>{escape(title)}{arrow}</th><td>{escape(_number(value) if value is not None else reason)}</td></tr>"
+    shown = _number(value) if value is not None else f"not scored: {reason}"
+    return f"<tr><th>{escape(short_name(name))} {arrow(name)} {unit(name)}</th><td>{escape(shown)}</td></tr>"
 
 
 def _data(

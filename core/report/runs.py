@@ -18,6 +18,7 @@ jobs, shards = schema.jobs, schema.shards
 ACTIVE = ("queued", "running", "paused")
 ATTACKING = ("attack", "mismatched", "prior")
 CURVE_POINTS = 400
+SCORES_QUEUED_WITHIN = 30.0  # seconds; a run that ended longer ago without a score job gets none by itself
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,14 @@ class Run:
     @property
     def live(self) -> bool:
         """Whether anything about it may still change: the attack, or its scores."""
-        return self.state in ACTIVE or (self.state == "done" and self.scoring in (None, *ACTIVE))
+        return self.state in ACTIVE or self.awaits_scores
+
+    @property
+    def awaits_scores(self) -> bool:
+        """Whether its scores are being made, or are about to be: the runner queues them as the attack ends."""
+        if self.state != "done" or self.scoring is not None:
+            return self.scoring in ACTIVE
+        return self.finished is not None and time.time() - self.finished < SCORES_QUEUED_WITHIN
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,25 @@
+"""Short names of metrics for tables and axes; the full title is for tooltips."""
+
+from core.metrics.registry import METRICS
+
+ACRONYMS = frozenset({"mse", "mae", "psnr", "ssim", "ms", "lpips", "fid"})
+
+
+def short_name(name: str) -> str:
+    """ "PSNR", "MS-SSIM", "LPIPS alex 224" from a metric's name; any other name with spaces for underscores."""
+    words = [word.upper() if word in ACRONYMS else word for word in name.split("_")]
+    return " ".join(words).replace("MS SSIM", "MS-SSIM")
+
+
+def arrow(name: str) -> str:
+    """↑ where higher means more leakage, ↓ where lower does, "" for a diagnostic or a metric not known here."""
+    record = METRICS.get(name)
+    if record is None or record.diagnostic:
+        return ""
+    return "↑" if record.direction == "higher" else "↓"
+
+
+def unit(name: str) -> str:
+    """The metric's unit, "" without one."""
+    record = METRICS.get(name)
+    return record.unit if record else ""
