@@ -10,7 +10,7 @@ from typing import Any
 
 from core.errors import UserError
 from core.models.spec import ModelSpec
-from core.models.vision_table import VISION_TABLE
+from core.models.vision_table import VISION_FAMILIES
 from core.registry import look_up, register
 
 MAXIMUM_SIZE = 1024  # px; a larger input is a mistake, or needs a machine that no default fits
@@ -159,22 +159,11 @@ def _register_own() -> None:
 
 
 def _register_vision() -> None:
-    for row in VISION_TABLE:
-        register(
-            CATALOGUE,
-            row.name,
-            Architecture(
-                name=row.name,
-                title=row.name,
-                source="torchvision",
-                minimum_size=row.minimum_size,
-                training_minimum=row.training_minimum,
-                multiple=row.multiple,
-                square=row.square,
-                batchnorm=row.batchnorm,
-                refused=row.refused,
-            ),
-        )
+    for family in VISION_FAMILIES:
+        for name in family.names.split():
+            details = family._asdict()
+            del details["names"]
+            register(CATALOGUE, name, Architecture(name=name, title=name, source="torchvision", **details))
 
 
 _register_own()
