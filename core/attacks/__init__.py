@@ -1,0 +1,26 @@
+"""All attacks by name, and how a user's settings become a config. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.attacks.base import Attack
+from core.attacks.configuration import changed
+from core.attacks.dlg import DLG, DLG_PAPER
+from core.registry import look_up, register
+
+ATTACKS: dict[str, Attack] = {}
+for _attack in (DLG, DLG_PAPER):
+    register(ATTACKS, _attack.name, _attack)
+
+
+def configure(attack: str, overrides: Mapping[str, object]) -> Any:
+    """The config of the attack called `attack` with these settings, as values or text, in place of its defaults.
+
+    Raises UserError for an unknown attack, an unknown setting (with its nearest neighbour) and a value out of range.
+    """
+    return changed(look_up(ATTACKS, attack, "attack").config, overrides)
+
+
+config_from_dict = configure  # a stored payload holds every field: the same check on the way back

@@ -1,0 +1,208 @@
+"""What every gradient attack shares: problems, starts, the matching term, checkpoints, and the way back to images.
+
+A problem is one (update, restart). P = N·R problems run as one leading axis, ordered update by update; each has its own
+start, drawn from (seed, the update's position in the job, restart) alone, so that it does not depend on the shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.attacks.base import AttackCancelled, Progress
+from core.attacks.gradients import Field, gradient_field
+from core.errors import UserError
+from core.leakage.observation import Observation
+from core.leakage.victim import normalise
+from core.leakage.wire import pack, unpack
+from core.models.build import build_model
+
+CHECKPOINT_VERSION = 1
+# Images a pass: on a CPU more at once only fills the caches; on a GPU it fills the machine. (Parameters, CPU, GPU.)
+AT_ONCE = ((100_000, 64, 256), (1_000_000, 16, 128), (10_000_000, 8, 64), (float("inf"), 2, 16))
+
+Cost = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
+
+
+@dataclass(frozen=True)
+class Problems:
+    """The P = N·R problems of one observation and how their gradients are computed.
+
+    owner (P,) names each problem's update.
+    """
+
+    observation: Observation
+    restarts: int
+    field: Field
+    owner: Tensor
+    at_once: int  # images in one pass
+
+    @property
+    def count(self) -> int:
+        """P."""
+        return len(self.owner)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int, int]:
+        """(B, C, H, W)."""
+        spec = self.observation.spec
+        return (self.observation.batch_size, spec.channels, spec.height, spec.width)
+
+    def matching(self, cost: Cost, images: Tensor, probabilities: Tensor, rows: Tensor) -> Tensor:
+        """cost(gradient of these images, observed gradient) (Q,); images (Q, B, C, H, W) normalised, rows (Q,)."""
+        owner = self.owner[rows]
+        gradients, _ = self.field.evaluate(images, probabilities)
+        return cost(gradients, [self.observation.gradients[name][owner] for name in self.field.names])
+
+    def slices(self, count: int) -> list[slice]:
+        """Parts of `count` problems that fit into one pass."""
+        size = max(1, self.at_once // self.observation.batch_size)
+        return [slice(first, first + size) for first in range(0, count, size)]
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """From [0, 1] to what the model takes."""
+        return normalise(images, self.observation.spec)
+
+
+def set_up(observation: Observation, restarts: int) -> Problems:
+    """Rebuild the model from the observation and lay out its problems; raise UserError when they do not fit."""
+    model = build_model(observation.spec, observation.weights).to(observation.device)
+    spec = observation.spec
+    shape = (observation.batch_size, spec.channels, spec.height, spec.width)
+    names = list(observation.gradients)
+    if set(names) != {name for name, _ in model.named_parameters()}:
+        raise UserError("The update's gradients are not those of the model's parameters; observe it anew.")
+    field = gradient_field(model, names, observation.batchnorm, shape, spec.num_classes)
+    owner = torch.arange(observation.count, device=observation.device).repeat_interleave(restarts)
+    size = sum(parameter.numel() for parameter in model.parameters())
+    _, cpu, gpu = next(row for row in AT_ONCE if size <= row[0])
+    at_once = gpu if observation.device.type == "cuda" else cpu
+    return Problems(observation, restarts, field, owner, at_once)
+
+
+def draw(kind: str, seed: int, targets: Sequence[int], restarts: int, size: int) -> Tensor:
+    """(P, size) float32 `normal` N(0, 1) or `uniform` U(0, 1) numbers on the CPU, the same on every machine."""
+    rows = []
+    for target in targets:
+        for restart in range(restarts):
+            source = np.random.default_rng(np.random.SeedSequence([seed, target, restart]))
+            rows.append(source.standard_normal(size) if kind == "normal" else source.random(size))
+    return torch.from_numpy(np.stack(rows).astype(np.float32))
+
+
+def global_targets(observation: Observation, targets: Sequence[int] | None) -> tuple[int, ...]:
+    """Positions of the observation's updates in their job; by default 0 … N−1."""
+    if targets is None:
+        return tuple(range(observation.count))
+    if len(targets) != observation.count or any(target < 0 for target in targets):
+        raise UserError(f"Expected the positions of {observation.count} updates, got {len(targets)} of them.")
+    return tuple(int(target) for target in targets)
+
+
+def one_hot(labels: Tensor, classes: int, like: Tensor) -> Tensor:
+    """(…,) int64 -> (…, K) in the dtype of `like`."""
+    return torch.nn.functional.one_hot(labels, classes).to(like)
+
+
+def to_pixels(images: Tensor) -> np.ndarray:
+    """(…, C, H, W) on the [0, 1] scale -> (…, H, W, C) uint8: clamped and rounded; not finite becomes 0."""
+    image = (images.nan_to_num(0.0, 0.0, 0.0).clamp(0, 1) * 255).round().to(torch.uint8)
+    pixels: np.ndarray = image.movedim(-3, -1).contiguous().cpu().numpy()
+    return pixels
+
+
+class Quiet:
+    """A Progress that hears nothing and asks for nothing."""
+
+    def resume(self) -> bytes | None:
+        """Nothing to go on from."""
+        return None
+
+    def cancelled(self) -> bool:
+        """Never."""
+        return False
+
+    def step(self, done: int, total: int, losses: Tensor) -> None:
+        """Not kept."""
+
+    def preview_due(self, done: int, total: int) -> bool:
+        """Never."""
+        return False
+
+    def preview(self, done: int, images: np.ndarray) -> None:
+        """Not kept."""
+
+    def checkpoint_due(self) -> bool:
+        """Never."""
+        return False
+
+    def checkpoint(self, done: int, state: bytes) -> None:
+        """Not kept."""
+
+
+class Reporter:
+    """Between an attack's loop and its Progress: cancel, loss, frames and checkpoints, once an iteration."""
+
+    def __init__(self, progress: Progress | None, name: str, identity: str) -> None:
+        self.progress: Progress = progress or Quiet()
+        self.name, self.identity = name, identity
+
+    def resume(self) -> tuple[int, dict[str, Tensor]] | None:
+        """Iterations done and the loop's state, or None to start; UserError when it is of another run."""
+        data = self.progress.resume()
+        if data is None:
+            return None
+        header, state = unpack(data, "checkpoint", CHECKPOINT_VERSION)
+        if header.get("identity") != self.identity:
+            raise UserError("This checkpoint is of another attack, seed or update; start the run anew.")
+        return int(header["done"]), state
+
+    def check_cancelled(self) -> None:
+        """Raise AttackCancelled when asked to stop."""
+        if self.progress.cancelled():
+            raise AttackCancelled
+
+    def after(
+        self,
+        done: int,
+        total: int,
+        losses: Tensor,
+        frame: Callable[[], np.ndarray],
+        state: Callable[[], Mapping[str, Tensor]],
+    ) -> None:
+        """Tell what one iteration brought; frame and state are made only when they are wanted."""
+        self.progress.step(done, total, losses)
+        if self.progress.preview_due(done, total):
+            self.progress.preview(done, frame())
+        if self.progress.checkpoint_due():
+            header = {"identity": self.identity, "done": done}
+            self.progress.checkpoint(done, pack("checkpoint", CHECKPOINT_VERSION, header, state()))
+        self.check_cancelled()
+
+
+def identity(name: str, observation: Observation, config: Any, seed: int, targets: Sequence[int]) -> str:
+    """sha256 of all that decides an attack's result; a checkpoint carries it."""
+    text = json.dumps([name, asdict(config), seed, list(targets)], sort_keys=True)
+    return hashlib.sha256(text.encode() + observation.to_bytes()).hexdigest()
+
+
+def record_of(problems: Problems, **more: Any) -> dict[str, Any]:
+    """How it was run, for the record of the run."""
+    device = problems.observation.device
+    return {
+        "gradients": problems.field.path,
+        "precision": "float32",
+        "device": str(device),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        **more,
+    }
