@@ -48,6 +48,7 @@ page = st.navigation(
         ),
     ]
 )
+st.session_state[_shared.ENTERED] = True
 _shared.annotator_field()
 _shared.start_runner()
 page.run()

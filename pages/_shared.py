@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import runpy
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime
 from html import escape
+from pathlib import Path
 from threading import Thread
 
 import streamlit as st
@@ -27,6 +29,8 @@ RUN_PAGE = "pages/reconstructions.py"
 AUDIT_PAGE = "pages/audit.py"
 LABEL_PAGE = "pages/label.py"
 NAME_KEY = "annotator"  # the sidebar's field, bound to ?annotator= by Streamlit
+ENTERED = "entered"  # in the session once app.py has run
+APP = Path(__file__).resolve().parents[1] / "app.py"
 STATE_COLOURS = {
     "queued": "gray",
     "running": "primary",
@@ -143,9 +147,21 @@ def guest_name() -> str:
 
 
 def header(title: str, caption: str) -> None:
-    """The title line, the same on every page."""
+    """The title line, the same on every page; it comes first, because it brings in app.py where that was left out."""
+    _through_app()
     st.title(title, anchor=False)
     st.caption(caption)
+
+
+def _through_app() -> None:
+    """Run app.py around a page that Streamlit opened without it.
+
+    Until the first st.navigation of a server, a folder called pages/ makes Streamlit serve a deep link by running
+    the page alone; without this the first visitor of such a link would see no navigation and no style.
+    """
+    if ENTERED not in st.session_state:
+        runpy.run_path(str(APP))
+        st.stop()
 
 
 def query_number(name: str) -> int | None:
