@@ -1,0 +1,43 @@
+"""Real pairs: photographs and faces that scikit-image ships, beside damaged copies of themselves."""
+
+from functools import cache
+
+import numpy as np
+from scipy import ndimage
+from skimage import data
+
+
+@cache
+def real_pairs(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(count, size, size, 3) uint8 crops, and copies with noise, blur, shift, dimming, or another crop."""
+    rng = np.random.default_rng(size)
+    photos = [data.astronaut(), data.chelsea(), data.coffee(), data.rocket()]
+    originals = np.stack([_crop(photos[i % 4], size, rng) for i in range(count)])
+    harms = (_noise, _blur, _shift, _dim, _other)
+    damaged = [harms[i % 5](image, rng) for i, image in enumerate(originals)]
+    return originals, np.clip(np.rint(damaged), 0, 255).astype(np.uint8)
+
+
+def _crop(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    top, left = (int(rng.integers(0, limit - size)) for limit in photo.shape[:2])
+    return photo[top : top + size, left : left + size]
+
+
+def _noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return image + rng.normal(0, 25, image.shape)
+
+
+def _blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return ndimage.gaussian_filter(image.astype(float), (2, 2, 0))
+
+
+def _shift(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return np.roll(image, (2, 3), (0, 1))
+
+
+def _dim(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return image * 0.6 + 20
+
+
+def _other(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return _crop(data.astronaut(), len(image), rng)
