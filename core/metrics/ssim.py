@@ -53,7 +53,7 @@ def similarity(
 
 
 def multi_scale(originals: torch.Tensor, reconstructions: torch.Tensor, context: Context | None = None) -> torch.Tensor:
-    """MS-SSIM (N,) of (N, 3, H, W) images in [0, 1] over five scales, in float32: 1 for identical images, at least 0."""
+    """MS-SSIM (N,) of (N, 3, H, W) images in [0, 1] over five scales, in float32; in [0, 1], 1 = identical."""
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
     # float64 takes four times as long for 1e-6; negative contrasts count as 0 ("relu")
