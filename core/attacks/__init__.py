@@ -8,10 +8,12 @@ from typing import Any
 from core.attacks.base import Attack
 from core.attacks.configuration import changed
 from core.attacks.dlg import DLG, DLG_PAPER
+from core.attacks.idlg import IDLG, IDLG_PAPER
+from core.attacks.inverting import INVERTING, INVERTING_LARGE, INVERTING_PAPER
 from core.registry import look_up, register
 
 ATTACKS: dict[str, Attack] = {}
-for _attack in (DLG, DLG_PAPER):
+for _attack in (DLG, DLG_PAPER, IDLG, IDLG_PAPER, INVERTING, INVERTING_PAPER, INVERTING_LARGE):
     register(ATTACKS, _attack.name, _attack)
 
 

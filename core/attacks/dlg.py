@@ -16,8 +16,8 @@ SOURCE = "Zhu, Liu and Han 2019, Deep Leakage from Gradients, arXiv 1906.08935"
 
 
 @dataclass(frozen=True)
-class DlgConfig:
-    """DLG as one would run it: restarts, a line search, and an end that its own loss decides."""
+class SearchConfig:
+    """L-BFGS as one would run it: restarts, a line search, and an end that its own loss decides."""
 
     restarts: int = knob(2, "Independent starts for each update; the lowest loss is kept.", minimum=1, maximum=64)
     iterations: int = knob(
@@ -34,20 +34,33 @@ class DlgConfig:
     )
     gain: float = knob(0.1, "The share of the loss that must be gained meanwhile.", minimum=0.0, maximum=1.0)
     history: int = knob(100, "Steps that L-BFGS remembers.", minimum=1, maximum=1000)
+    start: str = knob("normal", "Distribution of the start's noise.", choices=("normal", "uniform"))
+    spread: float = knob(0.05, "The noise is multiplied by this.", minimum=0.0, maximum=100.0)
+    centre: float = knob(0.5, "And this is added; images lie in [0, 1].", minimum=-10.0, maximum=10.0)
+    smooth: float = knob(
+        0.75,
+        "How much sooner coarse shapes are searched than fine ones: cosines are weighed by (1 + frequency) to minus "
+        "this; 0 searches plain pixels.",
+        minimum=0.0,
+        maximum=3.0,
+    )
+    matching: float = knob(1.0, "Weight of the gradient match; 0 leaves the start alone, the control.", minimum=0.0)
+
+
+@dataclass(frozen=True)
+class DlgConfig(SearchConfig):
+    """DLG over the practical search."""
+
     labels: str = knob(
         "observation",
         "Use granted labels if there are any (observation), or always find a soft label with the image (optimise).",
         choices=("observation", "optimise"),
     )
-    start: str = knob("normal", "Distribution of the start's noise.", choices=("normal", "uniform"))
-    spread: float = knob(0.05, "The noise is multiplied by this.", minimum=0.0, maximum=100.0)
-    centre: float = knob(0.5, "And this is added; images lie in [0, 1].", minimum=-10.0, maximum=10.0)
-    matching: float = knob(1.0, "Weight of the gradient match; 0 leaves the start alone, the control.", minimum=0.0)
 
 
 @dataclass(frozen=True)
-class PaperDlgConfig:
-    """DLG as the paper's code runs it: no line search, no restart, image and soft label together."""
+class PaperSearchConfig:
+    """L-BFGS as the paper's code runs it: no line search, no restart."""
 
     restarts: int = knob(1, "Independent starts for each update; the lowest loss is kept.", minimum=1, maximum=64)
     steps: int = knob(300, "Outer steps of L-BFGS.", unit="steps", minimum=1, maximum=100_000)
@@ -56,6 +69,11 @@ class PaperDlgConfig:
     history: int = knob(100, "Steps that L-BFGS remembers.", minimum=1, maximum=1000)
     start: str = knob("normal", "Distribution of the start.", choices=("normal", "uniform"))
     matching: float = knob(1.0, "Weight of the gradient match; 0 leaves the start alone, the control.", minimum=0.0)
+
+
+@dataclass(frozen=True)
+class PaperDlgConfig(PaperSearchConfig):
+    """DLG over the paper's search; image and soft label are always found together."""
 
 
 def reconstruct(

@@ -14,22 +14,25 @@ from torch import Tensor
 
 from core.attacks import engine
 from core.attacks.base import Progress, Reconstructions
+from core.attacks.basis import SmoothBasis
 from core.attacks.costs import squared_l2
 from core.attacks.lbfgs import LineSearchLbfgs, PaperLbfgs
 from core.attacks.searches import DONE, REASONS, PaperSearch, Search
 from core.leakage.observation import Observation
 
 if TYPE_CHECKING:
-    from core.attacks.dlg import DlgConfig, PaperDlgConfig
+    from core.attacks.dlg import PaperSearchConfig, SearchConfig
 
 
 @dataclass
 class Unknowns:
-    """What is searched for each problem: the images in [0, 1], flattened, then label logits unless labels are known."""
+    """What is searched for each problem: the images' coefficients in `basis` (or their pixels), flattened, and after
+    them label logits unless labels are known. Images lie in [0, 1]."""
 
     problems: engine.Problems
     labels: Tensor | None  # (N, B) when known
     scale: Tensor  # (N,), the matching term is divided by it
+    basis: SmoothBasis | None = None
     classes: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -48,7 +51,14 @@ class Unknowns:
 
     def images(self, points: Tensor) -> Tensor:
         """(Q, size) -> (Q, B, C, H, W) on the [0, 1] scale."""
-        return points[:, : self.pixels].reshape(-1, *self.problems.image_shape)
+        images = points[:, : self.pixels].reshape(-1, *self.problems.image_shape)
+        return images if self.basis is None else self.basis.to_images(images)
+
+    def coefficients(self, images: Tensor) -> Tensor:
+        """(Q, pixels) on the [0, 1] scale -> (Q, pixels) unknowns."""
+        if self.basis is None:
+            return images
+        return self.basis.to_coefficients(images.reshape(-1, *self.problems.image_shape)).flatten(1)
 
     def probabilities(self, points: Tensor, rows: Tensor) -> Tensor:
         """(Q, size) -> (Q, B, K)."""
@@ -82,7 +92,7 @@ class Unknowns:
 def match(
     name: str,
     observation: Observation,
-    config: DlgConfig,
+    config: SearchConfig,
     *,
     seed: int,
     progress: Progress | None,
@@ -93,10 +103,12 @@ def match(
 
     labels (N, B): recovered ones, if the attack does so; else the config decides between granted and optimised.
     """
-    if labels is None and config.labels == "observation":
+    if labels is None and getattr(config, "labels", "") == "observation":
         labels = observation.labels
     squares = torch.stack([g.flatten(1).square().sum(1) for g in observation.gradients.values()]).sum(0)
     run = _Run(name, observation, config, seed, progress, targets, labels, squares.clamp_min(1e-30))
+    if config.smooth:
+        run.unknowns.basis = SmoothBasis(*run.problems.image_shape[2:], config.smooth, squares)
     start = run.start(config.start, config.spread, config.centre)
     if config.matching == 0:
         return run.prior_alone(start)
@@ -107,7 +119,7 @@ def match(
 def match_as_paper(
     name: str,
     observation: Observation,
-    config: PaperDlgConfig,
+    config: PaperSearchConfig,
     *,
     seed: int,
     progress: Progress | None,
@@ -163,10 +175,11 @@ class _Run:
         like = next(iter(self.problems.observation.gradients.values()))
         restarts = self.problems.restarts
         noise = engine.draw(kind, self.seed, self.targets, restarts, pixels).to(like)
+        noise = self.unknowns.coefficients(noise * spread + centre)
         if size == pixels:
-            return noise * spread + centre
+            return noise
         logits = engine.draw("normal", self.seed + 2**32, self.targets, restarts, size - pixels).to(like)
-        return torch.cat([noise * spread + centre, logits], dim=1)
+        return torch.cat([noise, logits], dim=1)
 
     def prior_alone(self, start: Tensor) -> Reconstructions:
         """These attacks have no prior: without the matching term the start is all there is."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from core.attacks.lbfgs import LineSearchLbfgs, PaperLbfgs
 
 if TYPE_CHECKING:
-    from core.attacks.dlg import DlgConfig
+    from core.attacks.dlg import SearchConfig
 
 RUNNING, DONE, STALLED, STUCK, DIVERGED, SPENT = range(6)
 REASONS = {
@@ -29,7 +29,7 @@ class Search:
     When the best one stalls or sticks, the next best of the same update goes on in its place.
     """
 
-    def __init__(self, solver: LineSearchLbfgs, config: DlgConfig, restarts: int) -> None:
+    def __init__(self, solver: LineSearchLbfgs, config: SearchConfig, restarts: int) -> None:
         self.solver, self.config, self.restarts = solver, config, restarts
         value = solver.value
         self.codes = torch.where(value.isfinite(), RUNNING, DIVERGED)

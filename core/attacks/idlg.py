@@ -1,0 +1,101 @@
+"""iDLG: read the label off the last layer's gradient, then search for the image alone. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.attacks.base import Attack, Progress, Reconstructions
+from core.attacks.configuration import knob
+from core.attacks.dlg import PaperSearchConfig, SearchConfig
+from core.errors import UserError
+
+if TYPE_CHECKING:
+    from core.leakage.observation import Observation
+
+SOURCE = "Zhao, Mopuri and Bilen 2020, iDLG: Improved Deep Leakage from Gradients, arXiv 2001.02610"
+
+
+@dataclass(frozen=True)
+class IdlgConfig(SearchConfig):
+    """iDLG over the practical search of `dlg`."""
+
+    rule: str = knob(
+        "auto",
+        "Labels from the bias gradient where there is one (auto), or from the weight's row sums as in the paper.",
+        choices=("auto", "row sums"),
+    )
+
+
+@dataclass(frozen=True)
+class PaperIdlgConfig(PaperSearchConfig):
+    """iDLG over the paper's search."""
+
+    tolerance: float = knob(1e-6, "Stops when the loss falls below this.", minimum=0.0)
+
+
+def reconstruct(
+    observation: Observation,
+    config: IdlgConfig,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    targets: Sequence[int] | None = None,
+) -> Reconstructions:
+    """Recover the labels, then match the update's gradient; granted labels are not used."""
+    from core.attacks.labels import recover_labels
+    from core.attacks.matching import match
+
+    labels = recover_labels(observation, "row sums" if config.rule == "row sums" else "auto")
+    return match("idlg", observation, config, seed=seed, progress=progress, targets=targets, labels=labels)
+
+
+def reconstruct_paper(
+    observation: Observation,
+    config: PaperIdlgConfig,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    targets: Sequence[int] | None = None,
+) -> Reconstructions:
+    """As the paper: one image an update, label by row sums. Raises UserError for batches."""
+    from core.attacks.labels import recover_labels
+    from core.attacks.matching import match_as_paper
+
+    if observation.batch_size > IDLG_PAPER.max_batch:
+        raise UserError(
+            f"idlg-paper attacks updates of one image, not of {observation.batch_size}; choose idlg, or batch size 1."
+        )
+    labels = recover_labels(observation, "row sums")
+    return match_as_paper(
+        "idlg-paper",
+        observation,
+        config,
+        seed=seed,
+        progress=progress,
+        targets=targets,
+        labels=labels,
+        tolerance=config.tolerance,
+    )
+
+
+IDLG = Attack(
+    name="idlg",
+    title="iDLG",
+    summary="Reads the label off the last layer's gradient, then searches for the image as DLG does. Assumes a linear "
+    "last layer; without a bias also features that are not negative.",
+    source=SOURCE,
+    config=IdlgConfig(),
+    reconstruct=reconstruct,
+)
+IDLG_PAPER = Attack(
+    name="idlg-paper",
+    title="iDLG, as in the paper",
+    summary="The paper's own settings: L-BFGS without a line search, one start from N(0, 1), end at a loss of 1e-6. "
+    "One image an update.",
+    source=SOURCE,
+    config=PaperIdlgConfig(),
+    reconstruct=reconstruct_paper,
+    max_batch=1,
+)
