@@ -63,13 +63,14 @@ def choose_attack() -> tuple[str, dict[str, Any] | None, int, int, str]:
     name = st.selectbox(
         "Preset of settings",
         names,
-        format_func=lambda n: f"{n} · {ATTACKS[n].title}",
         key="attack",
         bind="query-params",
     )
     name = name if name in ATTACKS else names[0]
     attack = ATTACKS[name]
-    st.caption(f"{_shared.plain(attack.summary)} Source: {_shared.plain(attack.source)}")
+    st.caption(
+        f"**{_shared.plain(attack.title)}.** {_shared.plain(attack.summary)} Source: {_shared.plain(attack.source)}"
+    )
     with st.expander("Every setting, with its default", icon=":material/tune:"):
         config = _knobs(name)
     with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -9,7 +9,7 @@ from core.report.export import export_html
 from core.report.names import short_name
 from core.report.records import LABELS, OTHER_SORTS, CardPage, Query
 from core.report.runs import Run, run, runs
-from core.report.verdict import CONTROL_NAMES, CONTROL_RULE
+from core.report.verdict import CONTROL_RULE
 from core.report.views import (
     answers_of,
     image_pairs,
@@ -21,8 +21,7 @@ from pages import _cards, _progress, _shared, _verdict
 
 PAGE_SIZE = {"cards": 12, "table": 50}
 LISTED = 100
-SORT_WORDS = {"target": "order in the run", "loss": "loss of the attack", "rate": "recognition rate"}
-ROLE_WORDS = {"attack": "attack", **{role: f"control: {name}" for role, name in CONTROL_NAMES.items()}}
+SORT_WORDS = {"target": "target", "loss": "attack loss", "rate": "recognition rate"}  # also the words of the link
 
 
 def chosen_run() -> Run | None:
@@ -103,7 +102,7 @@ def controls(names: tuple[str, ...], roles: dict[str, int]) -> None:
         st.selectbox(
             "Sort by",
             [*OTHER_SORTS, *names],
-            format_func=lambda n: SORT_WORDS.get(n) or _shared.metric_label(n),
+            format_func=lambda n: SORT_WORDS.get(n) or short_name(n),
             key="sort",
             bind="query-params",
             on_change=to_first_page,
@@ -111,10 +110,9 @@ def controls(names: tuple[str, ...], roles: dict[str, int]) -> None:
         )
         st.segmented_control(
             "Order",
-            ["up", "down"],
-            default="up",
+            ["ascending", "descending"],
+            default="ascending",
             required=True,
-            format_func={"up": "lowest first", "down": "highest first"}.__getitem__,
             key="order",
             bind="query-params",
             on_change=to_first_page,
@@ -124,15 +122,15 @@ def controls(names: tuple[str, ...], roles: dict[str, int]) -> None:
             st.selectbox(
                 "Made by",
                 list(roles),
-                format_func=lambda r: f"{ROLE_WORDS[r]} ({roles[r]})",
+                help="The attack, or a control: the same attack with a mismatched gradient, or the prior alone.",
                 key="role",
                 bind="query-params",
                 on_change=to_first_page,
-                width=240,
+                width=160,
             )
         with st.popover("Filter by score", icon=":material/filter_list:", disabled=not names):
             st.selectbox(
-                "Metric", ["", *names], format_func=lambda n: _shared.metric_label(n) if n else "none", key="by",
+                "Metric", ["", *names], format_func=lambda n: short_name(n) if n else "none", key="by",
                 bind="query-params", on_change=to_first_page,
             )  # fmt: skip
             st.number_input("At least", value=None, key="least", bind="query-params", on_change=to_first_page)
@@ -157,7 +155,7 @@ def asked(run_id: int) -> Query:
         run=run_id,
         role=state.get("role") or "attack",
         sort=state.get("sort") or "target",
-        descending=state.get("order") == "down",
+        descending=state.get("order") == "descending",
         label=state.get("label") or "any",
         annotator=_shared.current_annotator(),
         filter_metric=state.get("by") or "",
