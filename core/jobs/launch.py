@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,6 +140,7 @@ def _start(settings: Settings) -> int:
             stderr=output,
             start_new_session=True,  # no signal meant for the app reaches it
         )
+    threading.Thread(target=process.wait, daemon=True).start()  # leaves no zombie when it ends before the app
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
         mark = living_runner(settings)

@@ -4,8 +4,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
+from core.attacks import ATTACKS, config_from_dict
 from core.errors import UserError
 from core.jobs.payloads import AttackJob, Payload
+from core.leakage.controls import pick_donors
 from core.models.catalogue import check_spec
 from core.registry import look_up
 
@@ -44,8 +46,6 @@ def check_payload(payload: Payload) -> None:
     """Raise UserError, in one sentence, for a job that could not run."""
     if not isinstance(payload, AttackJob):
         return
-    from core.attacks import ATTACKS, config_from_dict
-
     check_spec(payload.model)
     attack = look_up(ATTACKS, payload.attack, "attack")
     config_from_dict(payload.attack, payload.config)
@@ -72,9 +72,6 @@ def plan_attack(payload: AttackJob, labels: Sequence[int]) -> list[ShardPlan]:
     labels: true labels of the originals in order. Each shard holds as many updates as IMAGE_SLOTS allows.
     A job of one update has no mismatched control: there is no other gradient to swap in.
     """
-    from core.attacks import ATTACKS
-    from core.leakage.controls import pick_donors
-
     size = payload.threat.batch_size
     restarts = int(payload.config.get("restarts", getattr(ATTACKS[payload.attack].config, "restarts", 1)))
     area = payload.model.height * payload.model.width

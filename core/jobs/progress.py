@@ -37,6 +37,7 @@ class WorkerProgress:
         self._saved = self._beat = time.monotonic()
         self._frames = list(FRAMES) if previews else []
         self._point = -1
+        self._share = 0.0
 
     def resume(self) -> bytes | None:
         """The checkpoint that came with the shard."""
@@ -60,12 +61,12 @@ class WorkerProgress:
 
     def preview_due(self, done: int, total: int) -> bool:
         """True a few times a run, early frames closer together."""
-        return bool(self._frames) and done >= self._frames[0] * total
+        self._share = done / max(1, total)
+        return bool(self._frames) and self._share >= self._frames[0]
 
     def preview(self, done: int, images: np.ndarray) -> None:
         """Show the emerging images (N, B, H, W, C)."""
-        if self._frames:
-            self._frames.pop(0)
+        self._frames = [share for share in self._frames if share > self._share]
         self._emit(Event("preview", {"step": int(done)}, {"images": images}))
 
     def checkpoint_due(self) -> bool:

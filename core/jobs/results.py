@@ -13,6 +13,7 @@ from sqlalchemy import Connection, and_, insert, select, update
 from core.jobs.events import Event
 from core.jobs.payloads import AttackJob
 from core.jobs.plan import ShardPlan
+from core.leakage.pairing import pair_batches
 from core.storage.artifacts import ArtifactStore
 from core.storage.database import bump, insert_once
 from core.storage.schema import job_progress, jobs, pairings, previews, reconstructions, shards, updates
@@ -114,8 +115,6 @@ def pair_images(
 
     originals: uint8 (H, W, C), all of the shard's targets in order: what a control was meant to attack.
     """
-    from core.leakage.pairing import pair_batches
-
     images = event.arrays["images"]
     count, restarts, size = images.shape[:3]
     stacked = np.stack(originals).reshape(count, size, *images.shape[3:])
