@@ -19,7 +19,7 @@ def folder_pictures(folder: Path, *, limit: int | None = None) -> tuple[list[Pic
     files and links that leave the folder are left out. Raises UserError for an empty folder and for an image that
     cannot be read.
     """
-    from core.images.intake import take_in_image
+    from core.images.intake import MAX_BYTES, take_in_image
 
     flat = _images(folder)
     classes = [child for child in _sorted(folder) if child.is_dir() and not child.is_symlink() and _images(child)]
@@ -36,7 +36,9 @@ def folder_pictures(folder: Path, *, limit: int | None = None) -> tuple[list[Pic
     pictures = []
     for path, label in chosen:
         class_name = "" if label is None else classes[label].name
-        pixels = take_in_image(path.read_bytes(), path.name).pixels
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)  # one more than may be: intake then says that it is too large
+        pixels = take_in_image(data, path.name).pixels
         pictures.append(Picture(names[path], pixels, label, class_name))
     return pictures, tuple(child.name for child in classes)
 
