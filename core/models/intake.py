@@ -154,17 +154,27 @@ def _answer(folder: Path, name: str, limits: Limits) -> dict[str, Any]:
             raise NeedsConversion(sentence, answer["recipe"])
         raise UserError(sentence)
     examined = answer.get("examined")
-    if not isinstance(examined, dict) or not (folder / WEIGHTS).is_file():
+    if not isinstance(examined, dict) or not _is_complete(examined) or not (folder / WEIGHTS).is_file():
         raise broken
     return examined
 
 
+def _is_complete(examined: dict[str, Any]) -> bool:
+    lists = [examined.get(key) for key in ("order", "parameters", "notes")]
+    texts = all(isinstance(value, list) and all(isinstance(item, str) for item in value) for value in lists)
+    return texts and isinstance(examined.get("forward"), str)
+
+
 def _understood(answer: dict[str, Any], data: bytes, name: str, spec: ModelSpec, limits: Limits) -> Understood:
+    contradiction = UserError(f"{name} could not be examined: the process that read it contradicts itself.")
     allowed = replace(limits, header_bytes=limits.header_bytes + OUTPUT_ROOM)
-    header = read_safetensors(io.BytesIO(data), len(data), name, allowed)
+    try:
+        header = read_safetensors(io.BytesIO(data), len(data), name, allowed)
+    except UserError as error:
+        raise contradiction from error
     entries = {entry.name: entry for entry in header.entries}
     if set(answer["order"]) != set(entries) or any(e.dtype not in TORCH_NAMES for e in entries.values()):
-        raise UserError(f"{name} could not be examined: the process that read it contradicts itself.")
+        raise contradiction
     trained = set(answer["parameters"])
     layers = tuple(
         Layer(key, entries[key].shape, TORCH_NAMES[entries[key].dtype], entries[key].numbers, key in trained)

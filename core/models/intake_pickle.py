@@ -98,7 +98,8 @@ def read_pickle(raw: bytes, name: str) -> Any:
             if opcode.name == "STOP":
                 return reader.pop()
             reader.take(opcode.name, argument)
-    except (_Malformed, ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
+    except (_Malformed, ValueError, IndexError, KeyError, OverflowError, MemoryError, DeprecationWarning) as error:
+        # DeprecationWarning: pickletools warns of odd escapes in old text opcodes, and warnings may be errors.
         if isinstance(error, UserError):
             raise
     raise UserError(f"{name} holds a damaged pickle; save the state dict again with torch.save.")
