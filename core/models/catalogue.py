@@ -107,6 +107,20 @@ def check_spec(spec: ModelSpec) -> Architecture:
     return architecture
 
 
+def check_train_mode(spec: ModelSpec, batch_size: int) -> None:
+    """Raise UserError when BatchNorm in train mode would see a single value a channel, which has no variance.
+
+    Only an update of one image can; models without BatchNorm never do.
+    """
+    architecture = CATALOGUE[spec.architecture]
+    if batch_size == 1 and architecture.batchnorm and min(spec.height, spec.width) < architecture.training_minimum:
+        least = architecture.training_minimum
+        raise UserError(
+            f"{architecture.title} with BatchNorm in train mode needs images of at least {least}×{least} pixels or "
+            f"2 images an update, not one of {spec.width}×{spec.height}; or choose eval mode."
+        )
+
+
 def _check_size(spec: ModelSpec, architecture: Architecture) -> None:
     size = f"{spec.width}×{spec.height}"
     if not (_is_whole(spec.height) and _is_whole(spec.width)):

@@ -59,7 +59,7 @@ def test_eval_float32_trainable() -> None:
     assert all(p.dtype == torch.float32 and p.requires_grad and p.device.type == "cpu" for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", ["vgg11", "efficientnet_b0", "convnext_tiny", "swin_t"])
+@pytest.mark.parametrize("name", ["vgg11", "efficientnet_b0", "convnext_tiny", "swin_t", "densenet121", "googlenet"])
 def test_torchvision_is_tamed(name: str) -> None:
     """Nothing in place, nothing random: train mode moves BatchNorm only."""
     model = build_skeleton(ModelSpec(name, 10, height=64, width=64))

@@ -15,7 +15,7 @@ from benchmarks.measure_vision import runs, second_derivative
 from core.errors import UserError
 from core.models.architectures import ARCHITECTURES
 from core.models.build import build_model, build_skeleton
-from core.models.catalogue import CATALOGUE, check_spec
+from core.models.catalogue import CATALOGUE, check_spec, check_train_mode
 from core.models.presets import FACE_SPECS, PRESETS, SUMMARIES
 from core.models.spec import ModelSpec
 from core.models.vision_table import VISION_FAMILIES
@@ -62,6 +62,20 @@ def test_batchnorm_is_told() -> None:
             check=False,
         )
         assert any(isinstance(layer, nn.BatchNorm2d) for layer in module.modules()) == CATALOGUE[name].batchnorm
+
+
+def test_train_mode_of_one_small_image_is_refused() -> None:
+    spec = ModelSpec("resnet18", 10)  # 32×32: its last map has one pixel
+    model = build_model(spec).train()
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        model(torch.rand(1, 3, 32, 32))
+    with pytest.raises(UserError, match="at least 33×33 pixels or 2 images an update, not one of 32×32"):
+        check_train_mode(spec, 1)
+    assert model(torch.rand(2, 3, 32, 32)).isfinite().all()
+    check_train_mode(spec, 2)
+    check_train_mode(replace(spec, height=33, width=33), 1)
+    check_train_mode(PRESETS["lenet"], 1)
+    check_train_mode(PRESETS["resnet20-4"], 1)
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -28,6 +28,13 @@ def test_record_names_the_shipped_file(name: str) -> None:
     assert len(data) < 1_000_000
 
 
+def test_no_file_without_a_record() -> None:
+    recorded = {f"{name}.safetensors" for name in training_record()["models"]}
+    assert {path.name for path in MODELS.iterdir()} == recorded | {"README.md", "faces.json"}
+    readme = (MODELS / "README.md").read_text(encoding="utf-8")
+    assert all(name in readme for name in FACES)
+
+
 @pytest.mark.parametrize("name", FACES)
 def test_stated_accuracy_is_measured_again(name: str) -> None:
     spec, record = PRESETS[name], training_record()
