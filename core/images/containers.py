@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 PNG_MARK = b"\x89PNG\r\n\x1a\n"
 PNG_KEPT = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+INFLATED = 2**20  # bytes unpacked at a time, counted and forgotten
 PNG_FRAMES = frozenset((b"acTL", b"fcTL", b"fdAT"))
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame: baseline to arithmetic
 MAX_SCANS = 200  # progressive files have about ten; each costs a pass over the whole picture
@@ -78,6 +81,30 @@ def _png(data: bytes) -> Container:
             orientation = exif_orientation(body)
         at = end
     return Container("PNG", *size, b"".join(parts), orientation, frames, profile, len(data) - at)
+
+
+def png_is_whole(clean: bytes) -> bool:
+    """True when a PNG's data hold every row: a decoder would leave the rows that are missing black, and say nothing."""
+    width, height, depth, colour, _, _, interlace = struct.unpack_from(">IIBBBBB", clean, 16)
+    bits = depth * PNG_CHANNELS.get(colour, 1)
+    passes = ADAM7 if interlace else ((0, 0, 1, 1),)
+    wanted = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            wanted += rows * (1 + -(-columns * bits // 8))
+    inflate, at, found = zlib.decompressobj(), len(PNG_MARK), 0
+    while at < len(clean) and found < wanted:
+        length, kind = struct.unpack_from(">I4s", clean, at)
+        waiting = clean[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
+        while waiting and not inflate.eof and found < wanted:
+            try:
+                found += len(inflate.decompress(waiting, INFLATED))
+            except zlib.error:
+                return False
+            waiting = inflate.unconsumed_tail
+        at += 12 + length
+    return found + len(inflate.flush()) >= wanted if found < wanted else True
 
 
 def _jpeg(data: bytes) -> Container:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.errors import UserError
-from core.images.containers import PNG_MARK, Container, Damaged, take_apart
+from core.images.containers import PNG_MARK, Container, Damaged, png_is_whole, take_apart
 from core.names import safe_name
 
 MAX_PIXELS = 50_000_000  # a 48-megapixel phone; 150 MB as RGB. Below the 89 at which Pillow begins to warn
@@ -120,6 +120,8 @@ def _container_notes(container: Container) -> list[str]:
 
 def _decode(container: Container, name: str) -> Image.Image:
     broken = f"{name} is damaged: its pixels cannot be decoded; save or download it again."
+    if container.format == "PNG" and not png_is_whole(container.clean):
+        raise UserError(f"{name} is damaged: some of its pixels are missing; save or download it again.")
     try:
         image = Image.open(io.BytesIO(container.clean), formats=[container.format])
         if image.size != (container.width, container.height):
