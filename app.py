@@ -48,7 +48,7 @@ page = st.navigation(
         ),
     ]
 )
-st.session_state[_shared.ENTERED] = True
 _shared.annotator_field()
 _shared.start_runner()
-page.run()
+with _shared.inside_app():
+    page.run()

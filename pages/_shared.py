@@ -29,7 +29,7 @@ RUN_PAGE = "pages/reconstructions.py"
 AUDIT_PAGE = "pages/audit.py"
 LABEL_PAGE = "pages/label.py"
 NAME_KEY = "annotator"  # the sidebar's field, bound to ?annotator= by Streamlit
-ENTERED = "entered"  # in the session once app.py has run
+ENTERED = "entered"  # in the session while app.py runs a page
 APP = Path(__file__).resolve().parents[1] / "app.py"
 STATE_COLOURS = {
     "queued": "gray",
@@ -151,6 +151,16 @@ def header(title: str, caption: str) -> None:
     _through_app()
     st.title(title, anchor=False)
     st.caption(caption)
+
+
+@contextmanager
+def inside_app() -> Iterator[None]:
+    """What app.py puts around a page, so that the page knows."""
+    st.session_state[ENTERED] = True
+    try:
+        yield
+    finally:
+        st.session_state.pop(ENTERED, None)
 
 
 def _through_app() -> None:

@@ -1,0 +1,75 @@
+"""Overview: an empty store, a filled one, and the demo's button."""
+
+import re
+
+import pytest
+
+from core.jobs.payloads import AttackJob, from_json
+from core.storage import schema
+from tests.filled_store import fill_store
+
+
+def words(test):
+    return " ".join(e.value for kind in ("markdown", "caption", "html") for e in test.get(kind))
+
+
+def test_an_empty_store_says_what_to_do(app):
+    test = app()
+    assert not test.exception
+    assert "Nothing here yet" in words(test)
+    assert [(m.label, m.value) for m in test.metric] == [
+        ("Runs", "0"),
+        ("Originals", "0"),
+        ("Reconstructions", "0"),
+        ("Answers", "0"),
+    ]
+
+
+def test_a_filled_store_is_counted_and_judged(app, store):
+    fill_store(store, originals=8, runs=2, labels=4)
+    test = app()
+    assert not test.exception
+    assert [m.value for m in test.metric] == ["2", "8", "16", "4"]
+    assert "Nothing here yet" not in words(test)
+    verdicts = [h.value for h in test.html if 'class="verdict' in h.value]
+    assert len(verdicts) == 2
+    assert "of 4 originals recognised by people" in verdicts[1]  # run 1 has 4 answers; the newest run comes first
+    assert re.search(r"\d of 8 originals scored PSNR ≥ 20 dB", verdicts[0])
+
+
+def test_the_demo_is_queued_once_and_offered_when_it_is_there(app, store):
+    test = app()
+    test.button(key="run_demo").click().run()
+    assert not test.exception
+    with store.database.read() as connection:
+        job = connection.execute(schema.jobs.select()).one()
+        stored = connection.execute(schema.originals.select()).all()
+    payload = from_json(job.payload_type, job.payload_version, job.payload)
+    assert isinstance(payload, AttackJob)
+    assert (payload.attack, payload.model.architecture, payload.seed, len(payload.originals)) == ("dlg", "lenet", 0, 8)
+    assert {row.dataset for row in stored} == {"lfw"}
+    test.button(key="run_demo").click().run()
+    with store.database.read() as connection:
+        assert len(connection.execute(schema.jobs.select()).all()) == 1
+        connection.close()
+    with store.database.write() as connection:
+        connection.execute(schema.jobs.update().values(state="done", finished=1.0, started=0.0))
+    test.button(key="run_demo").click().run()
+    assert "in the store already" in words(test)
+    test.button(key="demo_anew").click().run()
+    with store.database.read() as connection:
+        assert len(connection.execute(schema.jobs.select()).all()) == 2
+
+
+@pytest.mark.parametrize("name", ["Ana", "Ben Ōe"])
+def test_the_annotator_comes_from_the_link(app, name):
+    test = app(annotator=name)
+    assert test.text_input(key="annotator").value == name
+
+
+def test_a_bad_annotator_is_one_sentence_and_nothing_stops(app):
+    test = app()
+    test.text_input(key="annotator").set_value("<script>").run()
+    assert not test.exception
+    assert any("annotator's name" in c.value for c in test.caption)
+    assert test.metric

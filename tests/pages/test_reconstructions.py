@@ -1,0 +1,114 @@
+"""Reconstructions: empty, filled, sorted, filtered, answered, and links that name nothing (BAD_INPUTS 40)."""
+
+import re
+
+import pytest
+
+from core.labels.answers import current_answers
+from core.labels.studies import default_study
+from core.storage import schema
+from tests.filled_store import fill_store
+
+PAGE = "pages/reconstructions.py"
+
+
+def names(test):
+    return [m.group(1) for h in test.html for m in re.finditer(r'<div class="card-head"><b[^>]*>([^<]*)', h.value)]
+
+
+def cards(test):
+    return [h.value for h in test.html if h.value.startswith('<div class="card-head"')]
+
+
+def test_an_empty_store_points_to_the_demo(app):
+    test = app(PAGE)
+    assert not test.exception
+    assert any("No run yet" in m.value for m in test.markdown)
+
+
+@pytest.mark.parametrize("value", ["99", "../../etc/passwd", "-1", "1 or 1=1", "<script>", "9" * 40, "１"])
+def test_a_link_to_no_run_is_one_clear_sentence(app, store, value):
+    fill_store(store, originals=3, runs=1)
+    test = app(PAGE, run=value)
+    assert not test.exception
+    assert len(test.error) == 1
+    assert not cards(test)
+    assert "<script>" not in test.error[0].value.replace("\\<script\\>", "")
+    assert len(test.error[0].value) < 250
+
+
+def test_scores_are_hidden_until_answered_and_the_switch_shows_them(app, store):
+    fill_store(store, originals=3, runs=1)
+    test = app(PAGE, run="1", annotator="Ana")
+    assert not test.exception
+    assert len(cards(test)) == 3
+    assert all("hidden until you answer" in card and "PSNR" not in card for card in cards(test))
+    test.toggle(key="scores").set_value(True).run()
+    assert all("PSNR ↑" in card and "MSE ↓" in card for card in cards(test))
+    assert "∞" in cards(test)[0]  # the first of the fixture's first run is perfect
+    assert "not scored" in cards(test)[2]  # its last ssim is left out, with a reason
+
+
+def test_an_inline_answer_is_stored_at_once_as_not_blind(app, store):
+    filled = fill_store(store, originals=3, runs=1)
+    first = filled.reconstructions[0]
+    test = app(PAGE, run="1", annotator="Ana")
+    test.button_group(key=f"answer_{first}").set_value("yes").run()
+    assert not test.exception
+    with store.database.read() as connection:
+        event = connection.execute(schema.label_events.select()).one()
+        annotator = connection.execute(schema.annotators.select().where(schema.annotators.c.name == "Ana")).one()
+    assert (event.kind, event.answer, event.blind, event.annotator_id) == ("answer", "yes", False, annotator.id)
+    assert "PSNR" in next(card for card in cards(test) if "photo-000" in card)
+    test.button_group(key=f"answer_{first}").set_value(None).run()
+    assert current_answers(store, default_study(store), annotator.id) == {}
+    assert "hidden until you answer" in next(card for card in cards(test) if "photo-000" in card)
+
+
+def test_sorted_paged_and_filtered(app, store):
+    fill_store(store, originals=15, runs=1)
+    test = app(PAGE, run="1")
+    assert names(test) == [f"photo-{i:03d}" for i in range(12)]
+    test.selectbox(key="sort").set_value("psnr").run()
+    test.button_group(key="order").set_value("descending").run()
+    assert names(test)[0] == "photo-000"  # infinite PSNR is the highest
+    assert names(test)[1] == "photo-001"
+    test.selectbox(key="by").set_value("ssim").run()
+    test.number_input(key="least").set_value(2.0).run()
+    assert names(test) == []
+    assert any("Nothing matches" in m.value for m in test.markdown)
+    assert not test.exception
+
+
+def test_the_table_view_hides_scores_too(app, store):
+    fill_store(store, originals=3, runs=1)
+    test = app(PAGE, run="1")
+    test.button_group(key="view").set_value("table").run()
+    assert not test.exception
+    table = test.dataframe[0].value
+    assert list(table["name"]) == ["photo-000", "photo-001", "photo-002"]
+    assert table["psnr"].isna().all()
+    test.toggle(key="scores").set_value(True).run()
+    assert test.dataframe[0].value["psnr"].notna().all()
+
+
+def test_a_name_with_markup_stays_text(app, store):
+    fill_store(store, originals=2, runs=1)
+    with store.database.write() as connection:
+        connection.execute(schema.originals.update().values(name="<script>alert(1)</script>", class_name="<b>x"))
+    test = app(PAGE, run="1")
+    assert not test.exception
+    assert all("<script>" not in h.value and "<b>x" not in h.value for h in test.html)
+    assert any("&lt;script&gt;" in h.value for h in test.html)
+
+
+def test_a_run_without_reconstructions_says_so(app, store):
+    fill_store(store, originals=2, runs=1)
+    with store.database.write() as connection:
+        for table in ("scores", "pairings", "reconstructions"):
+            connection.execute(schema.metadata.tables[table].delete())
+        connection.execute(schema.jobs.update().values(state="failed", error="The loss <b>diverged</b>."))
+    test = app(PAGE, run="1")
+    assert not test.exception
+    assert any("no reconstructions" in m.value for m in test.markdown)
+    assert "diverged" in test.error[0].value
