@@ -31,6 +31,7 @@ DIRECTIONS: Final[Mapping[str, Direction]] = {
     "semsim": "lower",
     "semsim_paper": "lower",
 }
+MISSING = ("", "nan", "na", "n/a", "null", "none")
 MOST_ANNOTATORS = 500
 MOST_METRICS = 100
 
@@ -114,7 +115,7 @@ def _numbers(frame: pd.DataFrame, column: str) -> Floats:
         raise UserError(f"The column {_short(column)} must hold numbers, not {cells.dtype}.")
     if not pd.api.types.is_numeric_dtype(cells):
         cells = cells.map(lambda c: c.strip() if isinstance(c, str) else c)
-        cells = cells.where(~cells.isin(["", "nan", "NaN", "NA", "null"]))
+        cells = cells.where(~cells.astype(str).str.casefold().isin(MISSING))
     values = pd.to_numeric(cells, errors="coerce")
     wrong = np.flatnonzero((values.isna() & cells.notna()).to_numpy())
     if len(wrong):

@@ -14,6 +14,7 @@ from torchmetrics.functional.image import (
 from core.metrics.scoring import score_pairs
 from core.settings import Settings
 from tests.metrics.pairs import real_pairs
+from tests.metrics.peers import peer_lpips
 
 
 def values(scores: list) -> np.ndarray:
@@ -69,26 +70,6 @@ def test_ms_ssim_of_a_dimmed_image_by_hand(bare: Settings) -> None:
     assert found == pytest.approx(((2 * x * y + c1) / (x**2 + y**2 + c1)) ** 0.1333, abs=1e-6)
 
 
-def peer_lpips(net: str, settings: Settings) -> torch.nn.Module:
-    """lpips itself, with the same backbone weights put in where it would download them."""
-    import lpips
-    import torchvision
-    from safetensors.torch import load_file
-
-    names = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
-    model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False, version="0.1")
-    features = getattr(torchvision.models, names[net])(weights=None).features
-    file = settings.weights / f"{names[net]}-imagenet-features.safetensors"
-    features.load_state_dict({k.removeprefix("features."): v for k, v in load_file(file).items()})
-    place = 0
-    for number in range(1, model.net.N_slices + 1):
-        part = getattr(model.net, f"slice{number}")
-        for name in list(part._modules):
-            part._modules[name] = features[place]
-            place += 1
-    return model.eval()
-
-
 @pytest.mark.filterwarnings("ignore:The parameter 'pretrained' is deprecated")  # lpips calls torchvision the old way
 @pytest.mark.filterwarnings("ignore:Arguments other than a weight enum")
 @pytest.mark.parametrize("size", [32, 64])
@@ -97,7 +78,7 @@ def test_lpips_alex_agrees_with_lpips(settings: Settings, size: int) -> None:
     found = values(score_pairs(originals, reconstructions, ["lpips_alex"], settings, batch=7)["lpips_alex"])
     x, y = (torch.from_numpy(a / 127.5 - 1).permute(0, 3, 1, 2).float() for a in (originals, reconstructions))
     with torch.no_grad():
-        peer = peer_lpips("alex", settings)(x, y).flatten().numpy()
+        peer = peer_lpips("alex", settings.weights)(x, y).flatten().numpy()
     assert np.abs(found - peer).max() < 1e-5
     assert found.max() > 0.1  # the pairs are not all alike
 
@@ -110,7 +91,7 @@ def test_other_backbones_agree_with_lpips_on_made_up_weights(made_up: Settings, 
     found = values(score_pairs(originals, reconstructions, [f"lpips_{net}"], made_up)[f"lpips_{net}"])
     x, y = (torch.from_numpy(a / 127.5 - 1).permute(0, 3, 1, 2).float() for a in (originals, reconstructions))
     with torch.no_grad():
-        peer = peer_lpips(net, made_up)(x, y).flatten().numpy()
+        peer = peer_lpips(net, made_up.weights)(x, y).flatten().numpy()
     assert np.abs(found - peer).max() < 1e-5 * max(1.0, np.abs(peer).max())
     assert found.max() > 0.01
 
