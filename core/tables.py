@@ -63,6 +63,8 @@ def read_table(
     _check_header(header, required, name)
     columns: list[list[str]] = [[] for _ in header]
     for number, row in enumerate(rows, start=2):
+        if number - 1 > max_rows:  # a last line without its end, or lines that end in a bare CR
+            raise UserError(f"{name} has more than {max_rows:,} rows, the most that are taken; split it.")
         if len(row) != len(header):
             raise UserError(
                 f"{name} has {len(row)} cells in row {number}, where its header has {len(header)}; "
