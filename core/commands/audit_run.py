@@ -103,7 +103,7 @@ def _run_shard(
             last[event.kind] = event
         show(plan.role, event)
 
-    run_shard(attack_shard(payload, plan, pixels, labels, weights, threads).to_bytes(), hear, lambda: False)
+    run_shard(attack_shard(payload, plan, pixels, labels, weights, threads=threads).to_bytes(), hear, lambda: False)
     if "reconstructions" in last:
         return last["facts"], last["reconstructions"]
     problem = last["failed"].values
