@@ -1,0 +1,229 @@
+"""The data behind the Correlations page: one row a reconstruction, one column a metric, and what people recognised."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sqlalchemy import Connection, select
+
+from core.labels.recognition import FEWEST_ANSWERS, Recognition
+from core.labels.studies import labelled_role
+from core.metrics.base import Metric
+from core.metrics.registry import METRICS
+from core.registry import look_up
+from core.report.names import short_name
+from core.statistics import Estimate, kendall, spearman
+from core.storage.schema import jobs, originals, pairings, reconstructions, scores
+from core.storage.store import Store
+
+RECOGNITION = "recognition"
+REFERENCE = "attacked"  # the pixels given to the victim
+STATES = ("recognisable", "not recognisable", "undetermined", "not labelled")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What one axis shows; direction is the end that means more leakage."""
+
+    name: str
+    title: str
+    direction: str
+    unit: str
+    diagnostic: bool = False  # measures the attack's fit, never leakage
+
+    @property
+    def sign(self) -> int:
+        """Multiplies values so that higher means more leakage."""
+        return 1 if self.direction == "higher" else -1
+
+
+@dataclass(frozen=True)
+class Relation:
+    """How two axes agree, both oriented so that higher means more leakage."""
+
+    spearman: Estimate
+    kendall: Estimate
+    n: int  # reconstructions with both values
+    unscored: int  # without a score on an axis that is a metric
+    unlabelled: int  # without an answer, where recognition is an axis
+    undetermined: int  # of n: fewer than 3 answers, where recognition is an axis
+    words: str  # why there is no number, in one sentence; "" where there is one
+
+
+@dataclass(frozen=True)
+class Points:
+    """One kind of point for a plot; infinite scores stand at the edge of the finite ones."""
+
+    state: str
+    ids: tuple[int, ...]
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+def stored_metrics(store: Store) -> tuple[Metric, ...]:
+    """The registered metrics of which the store holds a pair's score of the present version.
+
+    In registry order, diagnostics last.
+    """
+    query = select(scores.c.metric, scores.c.metric_version).where(scores.c.subject_kind == "pairing").distinct()
+    with store.database.read() as connection:
+        stored = {(row.metric, row.metric_version) for row in connection.execute(query)}
+    found = [metric for metric in METRICS.values() if (metric.name, metric.version) in stored]
+    return tuple(sorted(found, key=lambda metric: metric.diagnostic))
+
+
+def axis(name: str) -> Axis:
+    """The axis called `name`: a metric, or "recognition". Raises UserError for any other name."""
+    if name == RECOGNITION:
+        return Axis(RECOGNITION, "Recognition rate", "higher", "")
+    metric = look_up(METRICS, name, "metric")
+    return Axis(metric.name, short_name(metric.name), metric.direction, metric.unit, metric.diagnostic)
+
+
+def score_frame(store: Store, metrics: Sequence[str], run: int | None = None) -> pd.DataFrame:
+    """One row for each chosen reconstruction of an attack (no controls), of one run or of all.
+
+    Index: reconstruction id. Columns: name (of the original), run, run_title, image_sha, original, then one for each
+    of `metrics`: float, ±inf as such, NaN where it is unscored. Scores are of the metric's present version, of the
+    newest weights where several were used.
+    """
+    with store.database.read() as connection:
+        frame = _subjects(connection, run)
+        for name in metrics:
+            frame[name] = frame["pairing"].map(_values(connection, look_up(METRICS, name, "metric"))).astype(float)
+    return frame.drop(columns="pairing")
+
+
+def with_recognition(frame: pd.DataFrame, recognised: Mapping[int, Recognition]) -> pd.DataFrame:
+    """A copy of `frame` with columns recognition (rate in [0, 1], NaN without an answer), answers and state."""
+    rates = {key: found.rate for key, found in recognised.items()}
+    answers = {key: found.answers for key, found in recognised.items()}
+    states = {key: _state(found) for key, found in recognised.items()}
+    ids = frame.index.to_series()
+    return frame.assign(
+        recognition=ids.map(rates).astype(float),
+        answers=ids.map(answers).fillna(0).astype(int),
+        state=ids.map(states).fillna(STATES[3]),
+    )
+
+
+def relate(frame: pd.DataFrame, x: Axis, y: Axis) -> Relation:
+    """Rank correlations of two axes over the rows of a frame made by `score_frame` and `with_recognition`."""
+    first, second = _column(frame, x) * x.sign, _column(frame, y) * y.sign
+    used = ~(np.isnan(first) | np.isnan(second))
+    people = RECOGNITION in (x.name, y.name)
+    missing = [np.isnan(_column(frame, one)) for one in (x, y) if one.name != RECOGNITION]
+    rho = spearman(first, second)
+    return Relation(
+        spearman=rho,
+        kendall=kendall(first, second),
+        n=int(used.sum()),
+        unscored=int(np.logical_or.reduce(missing).sum()) if missing else 0,
+        unlabelled=int((frame["answers"] == 0).sum()) if people else 0,
+        undetermined=int((used & (frame["answers"] < FEWEST_ANSWERS)).sum()) if people else 0,
+        words="" if rho.estimate is not None else _why_not(frame, x, y, used),
+    )
+
+
+def points(frame: pd.DataFrame, x: Axis, y: Axis) -> tuple[list[Points], int]:
+    """The points to draw, in each of STATES, and how many of them are infinite and stand at the edge.
+
+    Only finite numbers leave here. Recognition rates, of which there are few different ones, are spread by up to
+    0.02 so that points do not hide each other; the same reconstruction always stands at the same place.
+    """
+    first, second = _column(frame, x), _column(frame, y)
+    used = ~(np.isnan(first) | np.isnan(second))
+    ids = frame.index.to_numpy()[used]
+    infinite = int((np.isinf(first[used]) | np.isinf(second[used])).sum())
+    shown = [_drawn(first[used], x, ids), _drawn(second[used], y, ids)]
+    states = frame["state"].to_numpy()[used]
+    kinds = []
+    for state in STATES:
+        chosen = states == state
+        kinds.append(Points(state, *(tuple(values[chosen].tolist()) for values in (ids, *shown))))
+    return kinds, infinite
+
+
+def _subjects(connection: Connection, run: int | None) -> pd.DataFrame:
+    query = (
+        select(
+            reconstructions.c.id,
+            originals.c.name,
+            reconstructions.c.job_id,
+            jobs.c.title,
+            reconstructions.c.image_sha,
+            originals.c.id,
+            pairings.c.id,
+        )
+        .join(pairings, pairings.c.reconstruction_id == reconstructions.c.id)
+        .join(originals, originals.c.id == pairings.c.original_id)
+        .join(jobs, jobs.c.id == reconstructions.c.job_id)
+        .where(labelled_role(), pairings.c.reference == REFERENCE)
+        .order_by(reconstructions.c.id)
+    )
+    if run is not None:
+        query = query.where(reconstructions.c.job_id == run)
+    columns = ["id", "name", "run", "run_title", "image_sha", "original", "pairing"]
+    rows = [tuple(row) for row in connection.execute(query)]
+    return pd.DataFrame(rows, columns=columns).set_index("id")
+
+
+def _values(connection: Connection, metric: Metric) -> dict[int, float]:
+    """Value by pairing id; the newest row wins, so scores with replaced weights give way."""
+    query = (
+        select(scores.c.subject_id, scores.c.value, scores.c.special)
+        .where(
+            scores.c.metric == metric.name,
+            scores.c.metric_version == metric.version,
+            scores.c.subject_kind == "pairing",
+            scores.c.reference == REFERENCE,
+        )
+        .order_by(scores.c.id)
+    )
+    found = {}
+    for subject, value, special in connection.execute(query):
+        found[subject] = float(special) if special is not None else math.nan if value is None else value
+    return found
+
+
+def _state(found: Recognition) -> str:
+    if found.recognisable is None:
+        return STATES[2]
+    return STATES[0] if found.recognisable else STATES[1]
+
+
+def _column(frame: pd.DataFrame, which: Axis) -> npt.NDArray[np.float64]:
+    return frame[which.name].to_numpy(dtype=np.float64)
+
+
+def _why_not(frame: pd.DataFrame, x: Axis, y: Axis, used: npt.NDArray[np.bool_]) -> str:
+    if not len(frame):
+        return "There are no reconstructions yet."
+    for one in (x, y):
+        column = _column(frame, one)
+        if np.isnan(column).all():
+            if one.name == RECOGNITION:
+                return "Nobody has labelled any of these reconstructions yet."
+            return f"None of these reconstructions has a score of {one.title}."
+    count = int(used.sum())
+    if count < 3:
+        noun = "reconstruction has" if count == 1 else "reconstructions have"
+        return f"{count} {noun} both values; a correlation needs at least 3."
+    flat = [one.title for one in (x, y) if len(np.unique(_column(frame, one)[used])) == 1]
+    verb = "has" if len(flat) == 1 else "have"
+    return f"{' and '.join(flat)} {verb} the same value everywhere, so nothing can be ranked."
+
+
+def _drawn(values: npt.NDArray[np.float64], which: Axis, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
+    edge = 0.08 * ((high - low) or 1.0)
+    shown = np.clip(values, low - edge, high + edge)
+    if which.name == RECOGNITION:
+        shown = (
+            shown + (np.modf(ids * 0.6180339887)[0] - 0.5) * 0.04
+        )  # golden-ratio steps: even, and the same each time
+    return np.array([float(f"{value:.6g}") for value in shown])

@@ -1,0 +1,267 @@
+"""Correlations: any metric against what people recognise, and against any other metric. Updates itself."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core.errors import UserError
+from core.labels.recognition import FEWEST_ANSWERS, Recognition, recognition
+from core.report.frames import (
+    RECOGNITION,
+    Axis,
+    Relation,
+    axis,
+    points,
+    relate,
+    score_frame,
+    stored_metrics,
+    with_recognition,
+)
+from core.statistics import Estimate
+from core.storage.database import change
+from core.storage.store import Store
+from pages._elsewhere import keep_link, made_elsewhere
+from pages._plot import Axis as PlotAxis
+from pages._plot import Trace, plot, plot_state
+from pages._shared import (
+    AUDIT_PAGE,
+    LABEL_PAGE,
+    RUN_PAGE,
+    arrow,
+    empty_state,
+    get_store,
+    header,
+    image_url,
+    number,
+    percent,
+    picture,
+    pictures_html,
+    plain,
+    query_number,
+    user_errors,
+)
+
+KEY = "correlations_plot"
+POLL = 0.7  # seconds; a label given in another tab shows within 2
+COUNTERS = ("labels", "scores", "reconstructions")
+FEW = 64  # points whose pictures are sent before they are asked for
+SHOWN = 12  # selected reconstructions drawn under the plot
+MARKS = {
+    "recognisable": ("--st-primary-color", "circle"),
+    "not recognisable": ("--st-orange-color", "x-thin"),
+    "undetermined": ("--st-blue-color", "circle-open"),
+    "not labelled": ("--st-gray-color", "diamond-open"),
+}
+
+
+def counters(store: Store) -> tuple[int, ...]:
+    """What this page shows has changed when one of these has."""
+    with store.database.read() as connection:
+        return tuple(change(connection, name) for name in COUNTERS)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def cached_scores(
+    _store: Store, url: str, seen: tuple[int, ...], metrics: tuple[str, ...], run: int | None
+) -> pd.DataFrame:
+    return score_frame(_store, metrics, run)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def cached_recognition(_store: Store, url: str, seen: int, blind_only: bool) -> dict[int, Recognition]:
+    return recognition(_store, blind_only=blind_only)
+
+
+@st.fragment(run_every=POLL)
+def watch(store: Store, seen: tuple[int, ...]) -> None:
+    """Redraw the page when something changed; costs one small query a time."""
+    if counters(store) != seen:
+        st.rerun()
+
+
+def asked(name: str, options: list[str], default: str) -> str:
+    """The axis that the link names, or the default; UserError for one that the store has no scores of."""
+    wanted = st.query_params.get(name, default)
+    if wanted not in options:
+        axis(wanted)  # an unknown metric: names its neighbours
+        raise UserError(f"The store has no scores of {wanted} yet; choose one of {', '.join(options)}.")
+    return wanted
+
+
+def label_of(name: str) -> str:
+    """An axis in a list: its title and the end that means more leakage."""
+    one = axis(name)
+    if name == RECOGNITION:
+        return one.title
+    return f"{one.title} {arrow(one.direction)}{' (diagnostic)' if one.diagnostic else ''}"
+
+
+def axis_title(one: Axis) -> str:
+    """An axis on the plot, with unit and direction."""
+    if one.name == RECOGNITION:
+        return "Recognition rate (more leakage →)"
+    unit = f" / {one.unit}" if one.unit else ""
+    if one.diagnostic:
+        return f"{one.title}{unit} (diagnostic, {one.direction} = better fit →)"
+    return f"{one.title}{unit} ({one.direction} = more leakage →)"
+
+
+def plot_axis(one: Axis) -> PlotAxis:
+    """The axis drawn so that right and up mean more leakage."""
+    rate = one.name == RECOGNITION
+    return PlotAxis(axis_title(one), one.direction == "lower", (-0.06, 1.06) if rate else None, rate)
+
+
+def detail(row: Any, x: Axis, y: Axis) -> dict[str, str]:
+    """Picture and text of one point's tooltip."""
+    metrics = [one for one in (x, y) if one.name != RECOGNITION]
+    values = [f"{one.title}: {number(row[one.name])} {one.unit}".rstrip() for one in metrics]
+    people = f"{percent(row['recognition'])} of {row['answers']} recognised it" if row["answers"] else "not labelled"
+    return {
+        "image": image_url(row["image_sha"], 128),
+        "text": "\n".join([row["name"], row["run_title"], *values, people]),
+    }
+
+
+@st.fragment
+def plot_panel(frame: pd.DataFrame, x: Axis, y: Axis) -> None:
+    """The plot and what is selected in it; hovering and selecting rerun only this."""
+    state = plot_state(KEY)
+    kinds, infinite = points(frame, x, y)
+    drawn = sum(len(kind.ids) for kind in kinds)
+    wanted = list(frame.index) if len(frame) <= FEW else [one for one in state.asked if one in frame.index]
+    plot(
+        [
+            Trace(kind.state, f"{kind.state} ({len(kind.ids)})", kind.ids, kind.x, kind.y, *MARKS[kind.state])
+            for kind in kinds
+        ],
+        plot_axis(x),
+        plot_axis(y),
+        key=KEY,
+        alt=f"Scatter plot of {drawn} reconstructions: {x.title} against {y.title}, more leakage to the right and up.",
+        revision=f"{x.name}|{y.name}",
+        facts={"answers": int(frame["answers"].sum())},
+        details={one: detail(frame.loc[one], x, y) for one in wanted},
+    )
+    if infinite:
+        noun = "infinite score stands" if infinite == 1 else "infinite scores stand"
+        st.caption(f"{infinite} {noun} at the plot's edge.")
+    selected = [one for one in state.selected if one in frame.index]
+    if selected:
+        show_selected(frame.loc[selected])
+
+
+def show_selected(rows: pd.DataFrame) -> None:
+    """Pictures of the selected reconstructions, the first few."""
+    more = f", the first {SHOWN} shown" if len(rows) > SHOWN else ""
+    st.markdown(f"**{len(rows)} selected**{more}. Double-click the plot to clear.")
+    figures = [
+        picture(row.image_sha, f"Reconstruction of {row.name_of}", 96, f"{row.name_of} · {row.state}")
+        for row in rows.head(SHOWN).rename(columns={"name": "name_of"}).itertuples()
+    ]
+    st.html(pictures_html(figures))
+    for run in sorted(rows["run"].unique())[:5]:
+        title = rows.loc[rows["run"] == run, "run_title"].iloc[0]
+        st.page_link(RUN_PAGE, label=f"Open run {run}: {plain(title)}", query_params={"run": str(run)})
+
+
+def figure(title: str, found: Estimate, help_text: str) -> None:
+    """One correlation with its interval."""
+    between = (
+        ""
+        if found.low is None
+        else f" 95 % interval if rows were independent: {number(found.low)} to {number(found.high)}."
+    )
+    st.metric(title, number(found.estimate), help=help_text + between, border=True)
+
+
+def figures(related: Relation, people: bool) -> None:
+    """The figures above the plot."""
+    with st.container(horizontal=True):
+        figure("Spearman ρ", related.spearman, "Rank correlation; +1: the same order of leakage.")
+        figure("Kendall τ-b", related.kendall, "Share of pairs in the same order minus the rest, ties corrected.")
+        st.metric("n", f"{related.n}", help="Reconstructions with both values.", border=True)
+        st.metric(
+            "Unscored",
+            f"{related.unscored}",
+            help="Left out: a metric has no value, with its reason stored.",
+            border=True,
+        )
+        if people:
+            few = f"Counted in n, but fewer than {FEWEST_ANSWERS} answers: whether one is recognisable is undetermined."
+            st.metric("Undetermined", f"{related.undetermined}", help=few, border=True)
+            st.metric("Not labelled", f"{related.unlabelled}", help="Left out: nobody has answered yet.", border=True)
+    if related.words:
+        st.info(related.words, icon=":material/info:")
+        if people and related.unlabelled:
+            st.page_link(LABEL_PAGE, label="Label some", icon=":material/keyboard:")
+
+
+def controls(store: Store, names: list[str]) -> tuple[Axis, Axis, int | None, bool]:
+    """The row of choices; each is in the link."""
+    runs = run_titles(store)
+    with user_errors():
+        remember("x", asked("x", names, names[0]))
+        remember("y", asked("y", [RECOGNITION, *names], RECOGNITION))
+        run = query_number("run")
+        if run is not None and run not in runs:
+            raise UserError(f"There is no run {run} with reconstructions; choose one from the list.")
+        remember("run", run or 0)
+        if st.query_params.get("blind", "1") not in ("0", "1"):
+            raise UserError("The link's blind must be 0 or 1; open the page without it.")
+        remember("seen", st.query_params.get("blind") == "0")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        x = st.selectbox("Metric →", names, key="correlations_x", format_func=label_of)
+        others = [RECOGNITION, *(name for name in names if name != x)]
+        if st.session_state["correlations_y"] not in others:
+            st.session_state["correlations_y"] = RECOGNITION
+        y = st.selectbox("against ↑", others, key="correlations_y", format_func=label_of)
+        titles = {0: "all runs", **runs}
+        run = st.selectbox("Run", list(titles), key="correlations_run", format_func=lambda one: titles[one])
+        seen = st.toggle("with answers given in view of scores", key="correlations_seen")
+    keep_link(x=x, y=y, run=str(run or ""), blind="0" if seen else "")
+    return axis(x), axis(y), run or None, not seen
+
+
+def remember(name: str, value: object) -> None:
+    """Start a choice from the link; once the page is open, the choice itself counts."""
+    st.session_state.setdefault(f"correlations_{name}", value)
+
+
+def run_titles(store: Store) -> dict[int, str]:
+    frame = cached_scores(store, store.settings.database_url, counters(store)[1:], (), None)
+    return {int(run): f"{run}: {title}" for run, title in zip(frame["run"], frame["run_title"], strict=True)}
+
+
+def own_results(store: Store) -> None:
+    """The store's own scores and answers."""
+    seen = counters(store)
+    names = [metric.name for metric in stored_metrics(store)]
+    if not names:
+        empty_state(
+            "**There are no scores yet.** A run's scores appear here as soon as it is scored.",
+            lambda: st.page_link(AUDIT_PAGE, label="Start an audit", icon=":material/play_arrow:"),
+        )
+        watch(store, seen)
+        return
+    x, y, run, blind_only = controls(store, names)
+    url = store.settings.database_url
+    metrics = tuple(one.name for one in (x, y) if one.name != RECOGNITION)
+    scores = cached_scores(store, url, seen[1:], metrics, run)
+    frame = with_recognition(scores, cached_recognition(store, url, seen[0], blind_only))
+    figures(relate(frame, x, y), RECOGNITION in (x.name, y.name))
+    plot_panel(frame, x, y)
+    st.caption(
+        "More leakage is to the right and up on every axis, so a score of which lower means more leakage runs "
+        "backwards; ρ and τ are of scores oriented that way. Recognition rate = recognised answers / answers"
+        f"{', blind answers only' if blind_only else ', with answers given in view of scores'}; points are spread a "
+        "little where many share a rate. Reconstructions of one original are not independent of each other."
+    )
+    watch(store, seen)
+
+
+header("Correlations", "Which scores say the same as people, and as each other?")
+the_store = get_store()
+own_results(the_store)
+made_elsewhere(the_store)
