@@ -71,16 +71,6 @@ class Expected:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Mismatch:
-    """How the tensors of a file differ from those of an architecture; all empty: they fit."""
-
-    missing: tuple[str, ...] = ()
-    extra: tuple[str, ...] = ()
-    shapes: tuple[str, ...] = ()
-    dtypes: tuple[str, ...] = ()
-
-
 class NeedsConversion(UserError):
     """A model in a format that is not taken in; `lines` are the two lines of Python that convert it."""
 
