@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HELP = "Score reconstructions against their originals, paired by file name."
 EXAMPLES = """Pairs are made by the file's name without its ending; PNG, JPEG and WebP are read. The weights of LPIPS
-are looked for under SEMSIGHT_WEIGHTS (see `python -m core doctor`). Without --metrics all that can be computed here are.
+are looked for under SEMSIGHT_WEIGHTS (see `python -m core doctor`). Without --metrics all that can be computed are.
 
 examples:
   python -m core score --originals originals --reconstructions reconstructions --out scores.csv

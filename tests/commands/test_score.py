@@ -72,8 +72,6 @@ def test_by_default_what_is_available_with_a_note(
     assert not any("victim" in note for note in notes)
 
 
-@pytest.mark.filterwarnings("ignore:The parameter 'pretrained' is deprecated")  # lpips calls torchvision the old way
-@pytest.mark.filterwarnings("ignore:Arguments other than a weight enum")
 def test_fifty_real_pairs_agree_with_scikit_image_and_lpips(
     tmp_path: Path, home: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

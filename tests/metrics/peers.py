@@ -1,25 +1,24 @@
 """lpips itself, made to use weights that are at hand."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import torch
 
+NAMES = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+
 
 def peer_lpips(net: str, weights: Path) -> torch.nn.Module:
-    """lpips itself, with the same backbone weights put in where it would download them."""
+    """lpips.LPIPS with its own linear weights, and our file's backbone where it would ask torchvision for one."""
     import lpips
     import torchvision
     from safetensors.torch import load_file
 
-    names = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
-    model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False, version="0.1")
-    features = getattr(torchvision.models, names[net])(weights=None).features
-    file = weights / f"{names[net]}-imagenet-features.safetensors"
-    features.load_state_dict({k.removeprefix("features."): v for k, v in load_file(file).items()})
-    place = 0
-    for number in range(1, model.net.N_slices + 1):
-        part = getattr(model.net, f"slice{number}")
-        for name in list(part._modules):
-            part._modules[name] = features[place]
-            place += 1
-    return model.eval()
+    name = NAMES[net]
+    with torch.device("meta"):
+        features = getattr(torchvision.models, name)(weights=None).features
+    tensors = load_file(weights / f"{name}-imagenet-features.safetensors")
+    features.load_state_dict({k.removeprefix("features."): v for k, v in tensors.items()}, assign=True)
+    with patch.object(torchvision.models, name, lambda pretrained: SimpleNamespace(features=features)):
+        return lpips.LPIPS(net=net, verbose=False, version="0.1").eval()

@@ -70,8 +70,6 @@ def test_ms_ssim_of_a_dimmed_image_by_hand(bare: Settings) -> None:
     assert found == pytest.approx(((2 * x * y + c1) / (x**2 + y**2 + c1)) ** 0.1333, abs=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:The parameter 'pretrained' is deprecated")  # lpips calls torchvision the old way
-@pytest.mark.filterwarnings("ignore:Arguments other than a weight enum")
 @pytest.mark.parametrize("size", [32, 64])
 def test_lpips_alex_agrees_with_lpips(settings: Settings, size: int) -> None:
     originals, reconstructions = real_pairs(size, 50)
@@ -83,8 +81,6 @@ def test_lpips_alex_agrees_with_lpips(settings: Settings, size: int) -> None:
     assert found.max() > 0.1  # the pairs are not all alike
 
 
-@pytest.mark.filterwarnings("ignore:The parameter 'pretrained' is deprecated")
-@pytest.mark.filterwarnings("ignore:Arguments other than a weight enum")
 @pytest.mark.parametrize("net", ["vgg", "squeeze"])
 def test_other_backbones_agree_with_lpips_on_made_up_weights(made_up: Settings, net: str) -> None:
     originals, reconstructions = real_pairs(32, 5)

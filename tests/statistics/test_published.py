@@ -62,7 +62,7 @@ def test_human_reference(result: dict) -> None:
 
 
 def test_standard_error_of_the_two_way_bootstrap(result: dict) -> None:
-    # REFERENCE.md: LPIPS, originals x annotators .033; 200 resamples know it to 5 % (one sigma), so +-15 %
+    # REFERENCE.md: LPIPS, originals x annotators .033; 200 resamples know it to about 6 % (one sigma): +-15 %
     leaf = result["image_level"]["lpips"]["spearman"]
     assert (leaf["high"] - leaf["low"]) / 2 / 1.96 == pytest.approx(0.033, rel=0.15)
 
