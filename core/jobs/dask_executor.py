@@ -32,7 +32,12 @@ CONFIG = {
     "distributed.scheduler.allowed-failures": 0,  # we count attempts ourselves, and go on from a checkpoint
     "distributed.admin.large-graph-warning-threshold": "1TB",  # a shard carries its weights on purpose
     "distributed.worker.daemon": True,  # a worker ends with its runner
-    "distributed.scheduler.worker-saturation": 1.0,
+    # an idle worker and its scheduler took 4 % of a core each, most of it by looking at themselves 50 times a second
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.tick.limit": "60s",
+    "distributed.admin.system-monitor.interval": "10s",
+    "distributed.worker.memory.monitor-interval": "500ms",
 }
 
 
@@ -133,6 +138,7 @@ def local_cluster(settings: Settings) -> SpecCluster:
         "memory_limit": memory,
         "host": "127.0.0.1",
         "dashboard": False,
+        "dashboard_address": "127.0.0.1:0",  # its own page is off, but it serves a health check; never on a known port
         "local_directory": str(settings.home / "dask"),
         "silence_logs": 30,
     }
@@ -142,7 +148,8 @@ def local_cluster(settings: Settings) -> SpecCluster:
         place: {"cls": Nanny, "options": {**common, "env": {**base, **extra}}}
         for place, extra in enumerate(environments)
     }
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+    options = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    scheduler = {"cls": Scheduler, "options": options}
     return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=30)
 
 

@@ -225,7 +225,7 @@ def _attack(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, s
 def _score(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, stop: Callable[[], bool]) -> None:
     from core.attacks.base import AttackCancelled
     from core.metrics.base import Context
-    from core.metrics.registry import METRICS, weights_hash
+    from core.metrics.registry import METRICS, availability, weights_hash
     from core.metrics.scoring import score_pairs
     from core.settings import load_settings
 
@@ -234,21 +234,20 @@ def _score(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, st
     context = Context(victim=_victim(spec, arrays, device), labels=arrays["labels"], channels=spec.channels)
     settings = load_settings()  # the worker's own: weights are looked for where the worker runs
     names = tuple(header["metrics"]) or tuple(METRICS)
+    missing = availability(settings, context)
     beat = time.monotonic()
 
-    def heard(_metric: str, done: int, total: int) -> None:
+    def heard(_done: int, _total: int) -> None:
         nonlocal beat
         if stop():
             raise AttackCancelled
         if time.monotonic() - beat > 1.0:
             beat = time.monotonic()
-            emit(Event("progress", {"step": 0, "total": len(names), "curve": False}))
+            emit(Event("progress", {"step": len(found), "total": len(names), "curve": False}))
 
     found: dict[str, list[list[Any]]] = {}
-    for place, name in enumerate(names):
-        if stop():
-            raise AttackCancelled
-        emit(Event("progress", {"step": place, "total": len(names), "curve": False}))
+    for name in names:
+        emit(Event("progress", {"step": len(found), "total": len(names), "curve": False}))
         scored = score_pairs(
             arrays["originals"],
             arrays["reconstructions"],
@@ -262,7 +261,7 @@ def _score(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, st
     values = {
         "scores": found,
         "versions": {name: METRICS[name].version for name in names},
-        "weights": {name: weights_hash(name, settings) for name in names},
+        "weights": {name: weights_hash(name, settings) if not missing[name] else "" for name in names},
         "record": _record(device, header["threads"]),
     }
     emit(Event("scores", values))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete
 
 from core.storage.database import upsert
 from core.storage.schema import scores
@@ -31,6 +31,8 @@ def write_scores(connection: Connection, rows: Sequence[StoredScore]) -> None:
     now = time.time()
     for row in rows:
         value, special, reason = split_value(row.value, row.reason)
+        if row.weights_hash and not reason:
+            _forget_reason(connection, row)
         answer = {"value": value, "special": special, "reason": reason, "created": now}
         statement = upsert(connection, scores).values(
             subject_kind=row.subject_kind,
@@ -48,6 +50,13 @@ def write_scores(connection: Connection, rows: Sequence[StoredScore]) -> None:
                 where=scores.c.value.is_(None) & scores.c.special.is_(None),
             )
         )
+
+
+def _forget_reason(connection: Connection, row: StoredScore) -> None:
+    """Weights were missing when it was tried before, so that row could not name them."""
+    same = [scores.c[name] == getattr(row, name) for name in ("subject_kind", "subject_id", "reference", "metric")]
+    valueless = scores.c.value.is_(None) & scores.c.special.is_(None)
+    connection.execute(delete(scores).where(*same, valueless))
 
 
 def split_value(value: float | None, reason: str) -> tuple[float | None, str | None, str]:

@@ -107,6 +107,22 @@ def test_kill_9_of_worker_and_runner_ends_in_the_undisturbed_result(dask: Store,
     assert outcome(dask, job) == undisturbed(dask, steps=60)
 
 
+def test_kill_9_changes_no_byte_of_the_real_attacks(dask: Store, start: Callable) -> None:
+    quick = {"dlg": {"iterations": 60}, "inverting-gradients": {"steps": 300}}
+    named = {name: attack_job(dask, attack=name, controls=1, **few) for name, few in quick.items()}
+    dlg, inverting = (submit(dask, payload, name).job_id for name, payload in named.items())
+    runner = start()
+    wait_for(lambda: checkpoints(dask, dlg) >= 3)
+    dask_worker(runner.pid).kill()
+    wait_for(lambda: checkpoints(dask, inverting) >= 3)
+    assert job_row(dask, inverting).state == "running"
+    runner.kill()
+    assert start("--until-idle").wait() == 0
+    for job, name in ((dlg, "dlg"), (inverting, "inverting-gradients")):
+        assert job_row(dask, job).state == "done"
+        assert outcome(dask, job) == undisturbed(dask, attack=name, controls=1, **quick[name])
+
+
 def test_a_worker_that_always_dies_fails_the_job_and_not_the_runner(dask: Store, start: Callable) -> None:
     # BAD_INPUTS 37; a worker killed for memory dies in the same way, by SIGKILL of its nanny or of the system
     bad = submit(dask, attack_job(dask, evil="crash", at=1), "crashes").job_id

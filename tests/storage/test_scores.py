@@ -45,3 +45,13 @@ def test_a_reason_gives_way_and_a_value_stays(database: Database) -> None:
             write_scores(connection, [answer])
     with database.read() as connection:
         assert [score_value(row) for row in connection.execute(select(schema.scores))] == [3.0]
+
+
+def test_a_score_with_weights_replaces_the_word_that_they_are_missing(database: Database) -> None:
+    lpips = replace(ONE, metric="lpips_alex", value=None, reason="no weights")
+    for answer in (lpips, replace(lpips, weights_hash="a" * 64, value=0.25, reason=""), ONE):
+        with database.write() as connection:
+            write_scores(connection, [answer])
+    with database.read() as connection:
+        rows = connection.execute(select(schema.scores).order_by(schema.scores.c.id)).all()
+    assert [(row.metric, score_value(row)) for row in rows] == [("lpips_alex", 0.25), ("psnr", 12.5)]
