@@ -5,7 +5,6 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from core.statistics.estimate import Estimate, undefined, vector
 
@@ -32,6 +31,8 @@ def median(values: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
     Interval between order statistics (binomial, so at least the stated confidence for any distribution); None
     where n is too small for one, below 6 at 95 %.
     """
+    from scipy import stats  # a second to import; wilson does without
+
     method = "median, order-statistics interval"
     given = vector(values)
     kept = np.sort(given[~np.isnan(given)])
