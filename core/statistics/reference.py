@@ -12,7 +12,7 @@ import numpy as np
 from core.statistics import agreement, weighted
 from core.statistics.correlation import spearman
 from core.statistics.estimate import Estimate, Floats, Number
-from core.statistics.resampling import Draws, chunks, with_interval
+from core.statistics.resampling import CELLS, Draws, chunks, with_interval
 from core.statistics.study import StudyData
 
 MOST_SPLITS = 126  # all of them up to 10 annotators
@@ -81,20 +81,27 @@ def _mean_spearman(study: StudyData, pairs: list[tuple[Floats, Floats]], draws: 
     found = _mean_of(points, method, len(study.recognised))
     if found.estimate is None:
         return found
-    values = np.zeros(len(draws.originals))
-    for a, b in pairs:
-        keep = np.flatnonzero(~(np.isnan(a) | np.isnan(b)))
-        first, second = np.unique(a[keep], return_inverse=True), np.unique(b[keep], return_inverse=True)
-        shape = (draws.originals.shape[1], len(first[0]), len(second[0]))
-        cells = np.zeros(shape)  # rows of each original in each cell of the cross-table
-        np.add.at(cells, (study.original[keep], first[1], second[1]), 1.0)
-        tables = (draws.originals @ cells.reshape(shape[0], -1)).reshape(-1, *shape[1:])
-        across = tables.sum(2)
-        ranks = np.cumsum(across, axis=1) - across / 2
-        values += weighted.spearman_of_sums(
-            tables.sum(1), np.einsum("bij,bi->bj", tables, ranks), (across * ranks**2).sum(1)
-        )
+    values = np.sum([_resampled(study, a, b, draws) for a, b in pairs], axis=0)
     return _with_interval(found, [values / len(pairs)])
+
+
+def _resampled(study: StudyData, a: Floats, b: Floats, draws: Draws) -> Floats:
+    """(b,) weighted Spearman of two columns of few levels, by their cross-table; by sorting where there are many."""
+    keep = np.flatnonzero(~(np.isnan(a) | np.isnan(b)))
+    first, second = np.unique(a[keep], return_inverse=True), np.unique(b[keep], return_inverse=True)
+    shape = (draws.originals.shape[1], len(first[0]), len(second[0]))
+    if shape[0] * shape[1] * shape[2] > 10 * CELLS:
+        by = weighted.ordered(np.where(np.isnan(b), np.nan, a))
+        codes = np.searchsorted(second[0], b[by.rows])
+        sorted_weights = (weights[:, by.rows] for weights in _row_weights(study, draws))
+        found = [weighted.spearman(by, w, np.broadcast_to(codes, w.shape), shape[2]) for w in sorted_weights]
+        return np.concatenate([np.empty(0), *found])
+    cells = np.zeros(shape)  # rows of each original in each cell of the cross-table
+    np.add.at(cells, (study.original[keep], first[1], second[1]), 1.0)
+    tables = (draws.originals @ cells.reshape(shape[0], -1)).reshape(-1, *shape[1:])
+    across = tables.sum(2)
+    ranks = np.cumsum(across, axis=1) - across / 2
+    return weighted.spearman_of_sums(tables.sum(1), np.einsum("bij,bi->bj", tables, ranks), (across * ranks**2).sum(1))
 
 
 def _metric_against(study: StudyData, metric: str, rests: list[Floats], draws: Draws) -> Estimate:

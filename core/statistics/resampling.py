@@ -108,24 +108,19 @@ def image_level(by: weighted.Ordered, weights: Floats, rates: Rates) -> dict[str
 def within_original(study: StudyData, piece: Draws, rates: Rates) -> dict[str, dict[str, Floats]]:
     """pairwise_accuracy (b,) of every metric. Two copies of one original are two originals: no pairs across them."""
     first, second = pairs_within(study.original)
-    names = list(study.metrics)
-    sides = np.zeros((len(first), len(names)))  # +1, 0, -1: which of the two the metric puts higher
-    scored = np.zeros((len(first), len(names)))
-    for column, metric in enumerate(names):
-        x = study.oriented(metric)
-        sides[:, column] = order(x, first, second)
-        scored[:, column] = ~(np.isnan(x[first]) | np.isnan(x[second]))
-    found: list[Floats] = []
+    found: dict[str, list[Floats]] = {metric: [] for metric in study.metrics}
     for start, stop in _spans(len(piece.originals), len(first)):
         codes, answered = rates.codes[start:stop], rates.answered[start:stop]
         weights = piece.originals[start:stop][:, study.original[first]]
         weights = weights * (answered[:, first] & answered[:, second])
         signs = weights * np.sign(codes[:, first] - codes[:, second])
-        pairs = np.abs(signs) @ scored
-        agreement = np.divide(signs @ sides, pairs, out=np.full(pairs.shape, np.nan), where=pairs > 0)
-        found.append((1 + agreement) / 2)
-    accuracy = np.concatenate(found)
-    return {metric: {"pairwise_accuracy": accuracy[:, column]} for column, metric in enumerate(names)}
+        different = np.abs(signs)
+        for metric, parts in found.items():
+            x = study.oriented(metric)
+            scored = ~(np.isnan(x[first]) | np.isnan(x[second]))
+            pairs = different @ scored.astype(np.float64)
+            parts.append((1 + weighted.ratio(signs @ order(x, first, second), pairs, pairs)) / 2)
+    return {metric: {"pairwise_accuracy": np.concatenate(parts)} for metric, parts in found.items()}
 
 
 def setting_level(study: StudyData, weights: Floats, rates: Rates) -> dict[str, dict[str, Floats]]:

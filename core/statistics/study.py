@@ -14,6 +14,7 @@ from core.statistics.estimate import Floats
 Direction: TypeAlias = Literal["higher", "lower"]
 FEWEST_ANSWERS = 3  # below this many a reconstruction is undetermined
 MOST_ROWS = 200_000  # resampling them takes minutes beyond this
+MOST_PAIRS = 1_000_000  # of reconstructions of one original, over all originals
 MOST_SETTINGS = 200  # all pairs of settings are compared in every resample
 
 
@@ -48,6 +49,12 @@ class StudyData:
             raise UserError(
                 f"The study has {len(self.setting_names):,} settings; at most {MOST_SETTINGS} can be compared "
                 "(a setting is one model, defence, attack and data set)."
+            )
+        counts = np.bincount(self.original) if n else np.zeros(1)
+        if (counts * (counts - 1) // 2).sum() > MOST_PAIRS:
+            raise UserError(
+                f"The study has up to {counts.max():,} reconstructions of one original, too many pairs to compare; "
+                "check that image_id names the original, or split the study."
             )
         if np.isnan(self.recognised).all():
             raise UserError("The study holds no answers: nobody has labelled any of its reconstructions yet.")

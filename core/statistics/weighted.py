@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from core.statistics.estimate import Floats, vector
 
+MOST_LEVELS = 64  # of recognition rates: as many as 63 annotators without gaps give
 Integers = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.integer]
 Booleans = npt.NDArray[np.bool_]
@@ -83,7 +84,12 @@ def spearman_of_sums(totals: Floats, rank_sums: Floats, spread: Floats) -> Float
 
 
 def kendall(by: Ordered, weights: Floats, codes: Codes, levels: int) -> Floats:
-    """(b,) Kendall's tau-b of the score and the coded rates. Copies of one row tie with each other."""
+    """(b,) Kendall's tau-b of the score and the coded rates. Copies of one row tie with each other.
+
+    NaN beyond MOST_LEVELS levels: the work grows with their number.
+    """
+    if levels > MOST_LEVELS:
+        return np.full(len(weights), np.nan)
     balance = np.zeros(len(weights))
     for level in range(levels):
         here = codes == level

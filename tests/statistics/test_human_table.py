@@ -110,6 +110,12 @@ def test_too_many_settings() -> None:
         parse_table(frame)
 
 
+def test_too_many_reconstructions_of_one_original() -> None:
+    many = pd.concat([table()] * 300).assign(image_id=1)  # 1,800 rows: 1,619,100 pairs
+    with pytest.raises(UserError, match="1,800 reconstructions of one original"):
+        parse_table(many)
+
+
 def test_a_column_twice() -> None:
     frame = table()
     frame.insert(3, "psnr ", 1.0)

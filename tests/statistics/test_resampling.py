@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from core.statistics import agreement, auc, cronbach_alpha, fleiss_kappa, kendall, pairwise_accuracy, spearman, weighted
+from core.statistics.reference import human_reference
 from core.statistics.resampling import Draws, bootstrap, draw, rates_of, with_interval
 from core.statistics.settings_level import kendall_rows, setting_means, spearman_rows
 from core.statistics.study import StudyData
@@ -87,6 +88,16 @@ def test_kappa_and_alpha_by_weight() -> None:
         rows = np.repeat(np.arange(36), weights[b].astype(int))
         assert kappas[b] == pytest.approx(fleiss_kappa(study.recognised[rows]).estimate)
         assert alphas[b] == pytest.approx(cronbach_alpha(study.recognised[rows]).estimate)
+
+
+def test_human_reference_does_not_depend_on_the_way_it_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    study, draws = small_study(missing=True), draw(12, 4, 15, seed=6)
+    by_table = human_reference(study, draws)
+    monkeypatch.setattr("core.statistics.reference.CELLS", 0)  # sort instead of the cross-table
+    by_sort = human_reference(study, draws)
+    for name in ("split_half", "one_against_rest"):
+        assert by_sort[name] == pytest.approx(by_table[name])
+        assert by_table[name]["low"] is not None
 
 
 def test_rates_are_ordered_by_code_and_need_three_answers() -> None:
