@@ -178,7 +178,7 @@ def _append(
         return known
     if study.state != "open":
         raise UserError(f"The study {study.name!r} is closed; no more answers are taken.")
-    if not isinstance(item, int) or not 0 < item <= LARGEST_ID:
+    if not isinstance(item, int) or isinstance(item, bool) or not 0 < item <= LARGEST_ID:
         raise UserError(f"The study {study.name!r} has no item {str(item)[:40]!r}; reload the page.")
     in_study = select(items.c.id).where(items.c.id == item, items.c.study_id == study.id)
     if connection.execute(in_study).first() is None:

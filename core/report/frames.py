@@ -99,14 +99,11 @@ def score_frame(store: Store, metrics: Sequence[str], run: int | None = None) ->
 
 def with_recognition(frame: pd.DataFrame, recognised: Mapping[int, Recognition]) -> pd.DataFrame:
     """A copy of `frame` with columns recognition (rate in [0, 1], NaN without an answer), answers and state."""
-    rates = {key: found.rate for key, found in recognised.items()}
-    answers = {key: found.answers for key, found in recognised.items()}
-    states = {key: _state(found) for key, found in recognised.items()}
-    ids = frame.index.to_series()
+    found = [recognised.get(one) for one in frame.index]
     return frame.assign(
-        recognition=ids.map(rates).astype(float),
-        answers=ids.map(answers).fillna(0).astype(int),
-        state=ids.map(states).fillna(STATES[3]),
+        recognition=[math.nan if one is None else one.rate for one in found],
+        answers=[0 if one is None else one.answers for one in found],
+        state=[_state(one) for one in found],
     )
 
 
@@ -189,7 +186,9 @@ def _values(connection: Connection, metric: Metric) -> dict[int, float]:
     return found
 
 
-def _state(found: Recognition) -> str:
+def _state(found: Recognition | None) -> str:
+    if found is None:
+        return STATES[3]
     if found.recognisable is None:
         return STATES[2]
     return STATES[0] if found.recognisable else STATES[1]

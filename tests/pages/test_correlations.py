@@ -1,0 +1,93 @@
+"""The Correlations page without a browser: figures, words, links. The plot itself: tests/e2e."""
+
+from collections.abc import Callable
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.labels.annotators import annotator_id
+from core.labels.answers import answer_reconstruction
+from core.storage.store import Store
+from tests.filled_store import fill_store
+
+PAGE = "pages/correlations.py"
+
+
+def figures(test: AppTest) -> dict[str, str]:
+    return {one.label: one.value for one in test.metric}
+
+
+def test_an_empty_store_says_what_to_do(app: Callable[..., AppTest], store: Store) -> None:
+    test = app(PAGE)
+    assert not test.exception
+    assert any("There are no scores yet" in one.value for one in test.markdown)
+    assert not test.get("bidi_component")
+
+
+def test_no_labels_yet_in_words(app: Callable[..., AppTest], store: Store) -> None:
+    fill_store(store, originals=6, runs=1)
+    test = app(PAGE)
+    assert not test.exception
+    assert figures(test)["n"] == "0"
+    assert figures(test)["Spearman ρ"] == "–"
+    assert test.info[0].value == "Nobody has labelled any of these reconstructions yet."
+
+
+def test_figures_against_people_and_then_against_a_metric(app: Callable[..., AppTest], store: Store) -> None:
+    """The fixture's copies grow worse, and the better half is recognised: x falls as y falls."""
+    fill_store(store, originals=8, runs=1, labels=8)
+    test = app(PAGE, x="psnr")
+    assert not test.exception
+    shown = figures(test)
+    # 4 recognised and 4 not, every PSNR of the first above every one of the second: mid-ranks 6.5 and 2.5 against
+    # 1..8: covariance 32, sums of squares 42 and 32, so rho = 32 / sqrt(42 * 32)
+    assert shown["Spearman ρ"] == f"{32 / (42 * 32) ** 0.5:.3f}"
+    # tau-b: 16 of 28 pairs are untied in y, all concordant -> 16 / sqrt(28 * 16)
+    assert shown["Kendall τ-b"] == f"{16 / (28 * 16) ** 0.5:.3f}"
+    assert (shown["n"], shown["Undetermined"], shown["Not labelled"]) == ("8", "8", "0")
+    assert len(test.get("bidi_component")) == 1
+    test.selectbox(key="correlations_y").select("ssim").run()
+    assert not test.exception
+    assert (figures(test)["n"], figures(test)["Unscored"]) == ("7", "1")
+    assert test.query_params["y"] == "ssim"
+
+
+def test_answers_in_view_of_scores_count_only_when_asked_for(app: Callable[..., AppTest], store: Store) -> None:
+    filled = fill_store(store, originals=4, runs=1)
+    ana = annotator_id(store, "Ana")
+    answer_reconstruction(
+        store, event_id="e", reconstruction=filled.reconstructions[0], annotator=ana, answer="yes", blind=False
+    )
+    test = app(PAGE)
+    assert figures(test)["n"] == "0"
+    test.toggle(key="correlations_seen").set_value(True).run()
+    assert figures(test)["n"] == "1"
+    assert test.query_params["blind"] == "0"
+
+
+def test_one_run_by_link(app: Callable[..., AppTest], store: Store) -> None:
+    filled = fill_store(store, originals=4, runs=2, labels=8)
+    assert figures(app(PAGE))["n"] == "8"
+    assert figures(app(PAGE, run=str(filled.runs[1])))["n"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ({"x": "pnsr"}, "did you mean psnr"),
+        ({"x": "lpips_alex"}, "no scores of lpips"),
+        ({"y": "../x"}, "no metric called"),
+        ({"run": "999"}, "no run 999"),
+        ({"run": "../1"}, "whole number"),
+        ({"blind": "2"}, "0 or 1"),
+        ({"table": "3"}, "no imported table 3"),
+    ],
+)
+def test_an_unknown_link_gets_one_sentence(
+    app: Callable[..., AppTest], store: Store, query: dict[str, str], says: str
+) -> None:
+    fill_store(store, originals=3, runs=1)
+    test = app(PAGE, **query)
+    assert not test.exception
+    assert len(test.error) == 1
+    assert says in test.error[0].value.replace("\\", "")
