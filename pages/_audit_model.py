@@ -184,8 +184,8 @@ def _understood(spec: ModelSpec) -> ChosenModel | None:
         st.caption("Check the file to see what it holds; nothing runs before that.")
         return None
     st.markdown(
-        f":material/check: {len(found.layers)} tensors, {found.parameters:,} parameters, {found.classes} classes. "
-        f"{_shared.plain(found.forward)}".replace(",", " ", 1)
+        f":material/check: {len(found.layers)} tensors, {_shared.count(found.parameters)} parameters, "
+        f"{found.classes} classes. {_shared.plain(found.forward)}"
     )
     for note in found.notes:
         st.caption(_shared.plain(note))

@@ -37,7 +37,7 @@ def progress_bar(run: Run) -> None:
     """How far the run is and how long it will still take."""
     if run.state == "running":
         left = remaining_seconds(_shared.get_store(), run.id)
-        text = f"{100 * run.share:.0f} %, step {run.done:,} of {run.total:,}".replace(",", " ")
+        text = f"{100 * run.share:.0f} %, step {_shared.count(run.done)} of {_shared.count(run.total)}"
         text += f", about {_shared.seconds(left)} left" if left is not None else ", measuring the pace"
         st.progress(run.share, text=text if run.total else "preparing")
     elif run.state == "queued":

@@ -210,6 +210,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", "\u2212")
 
 
+def count(value: int) -> str:
+    """A whole number with a thin space between thousands."""
+    return f"{value:,}".replace(",", "\u2009")
+
+
 def percent(share: float | None) -> str:
     """A share of one as "62 %"."""
     return "–" if share is None else f"{100 * share:.0f} %"

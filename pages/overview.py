@@ -41,11 +41,11 @@ def demo_panel() -> None:
 def numbers(found: StoreCounts) -> None:
     """The store in four numbers."""
     with st.grid(4, min_column_width=140):
-        st.metric("Runs", f"{found.runs:,}".replace(",", " "), border=True)
-        st.metric("Originals", f"{found.originals:,}".replace(",", " "), border=True)
-        st.metric("Reconstructions", f"{found.reconstructions:,}".replace(",", " "), border=True)
+        st.metric("Runs", _shared.count(found.runs), border=True)
+        st.metric("Originals", _shared.count(found.originals), border=True)
+        st.metric("Reconstructions", _shared.count(found.reconstructions), border=True)
         people = f"{found.annotators} annotator{'' if found.annotators == 1 else 's'}"
-        st.metric("Answers", f"{found.answers:,}".replace(",", " "), border=True, help=f"by {people}")
+        st.metric("Answers", _shared.count(found.answers), border=True, help=f"by {people}")
 
 
 def active_panel() -> None:

@@ -189,7 +189,7 @@ def pager(found: CardPage, size: int) -> None:
     first = (found.page - 1) * size + 1
     last = min(found.total, found.page * size)
     left, right = st.columns([1, 2], vertical_alignment="center")
-    left.caption(f"{first} to {last} of {found.total:,}".replace(",", " "))
+    left.caption(f"{_shared.count(first)} to {_shared.count(last)} of {_shared.count(found.total)}")
     if found.pages > 1:
         if int(st.session_state.get("page") or 1) > found.pages:
             st.session_state["page"] = found.pages
