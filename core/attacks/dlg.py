@@ -35,7 +35,7 @@ class SearchConfig:
     gain: float = knob(0.1, "The share of the loss that must be gained meanwhile.", minimum=0.0, maximum=1.0)
     history: int = knob(100, "Steps that L-BFGS remembers.", minimum=1, maximum=1000)
     start: str = knob("normal", "Distribution of the start's noise.", choices=("normal", "uniform"))
-    spread: float = knob(0.05, "The noise is multiplied by this.", minimum=0.0, maximum=100.0)
+    spread: float = knob(0.01, "The noise is multiplied by this.", minimum=0.0, maximum=100.0)
     centre: float = knob(0.5, "And this is added; images lie in [0, 1].", minimum=-10.0, maximum=10.0)
     smooth: float = knob(
         0.75,

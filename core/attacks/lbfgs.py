@@ -16,71 +16,97 @@ Evaluate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class History:
-    """The last `size` steps and gradient changes of each problem, and the inverse Hessian that they imply."""
+    """The last `size` steps and gradient changes of the problems at work, and the inverse Hessian that they imply.
 
-    def __init__(self, problems: int, size: int, like: Tensor) -> None:
-        self.steps = like.new_zeros(problems, size, like.shape[1])
+    The problems at work move in step, so one slot an iteration serves them all, and a refused pair leaves its place
+    empty. Storage is (slot, problem, dimension). Asked for other problems than the last time, it keeps those that stay
+    and starts the others anew.
+    """
+
+    def __init__(self, size: int, like: Tensor) -> None:
+        self.size, self.used = size, 0  # pairs pushed in all
+        self.members = torch.zeros(0, dtype=torch.int64, device=like.device)
+        self.steps = like.new_zeros(size, 0, like.shape[1])
         self.changes = torch.zeros_like(self.steps)
-        self.inverse = like.new_zeros(problems, size)  # 1 / (step · change)
-        self.scale = like.new_ones(problems)  # first guess of the inverse Hessian, times the identity
-        self.count = torch.zeros(problems, dtype=torch.int64, device=like.device)
-        self.head = torch.zeros_like(self.count)  # slot of the next pair
+        self.inverse = like.new_zeros(size, 0)  # 1 / (step · change); 0 where there is no pair
+        self.scale = like.new_zeros(0)  # first guess of the inverse Hessian, times the identity; 0: no pair yet
+
+    def select(self, rows: Tensor) -> None:
+        """Make `rows` (Q,) the problems at work."""
+        if torch.equal(rows, self.members):
+            return
+        same = rows[:, None] == self.members
+        stays = torch.nonzero(same.any(1)).flatten()
+        old = torch.nonzero(same)[:, 1]
+        self.members = rows.clone()
+        for name in ("steps", "changes", "inverse"):
+            part = getattr(self, name)
+            moved = part.new_zeros(self.size, len(rows), *part.shape[2:])
+            moved[:, stays] = part[:, old]
+            setattr(self, name, moved)
+        scale = self.scale.new_zeros(len(rows))
+        scale[stays] = self.scale[old]
+        self.scale = scale
+
+    def push(self, useful: Tensor, step: Tensor, change: Tensor, curvature: Tensor) -> None:
+        """One pair (Q, D) for each problem at work, kept where `useful` (Q,); curvature (Q,) = step · change > 0."""
+        slot = self.used % self.size
+        self.used += 1
+        self.steps[slot], self.changes[slot] = step, change
+        self.inverse[slot] = torch.where(useful, 1 / curvature, 0.0)
+        self.scale = torch.where(useful, curvature / change.square().sum(1), self.scale)
+        if not bool(useful.all()):  # what is refused may not be finite
+            self.steps[slot, ~useful] = 0
+            self.changes[slot, ~useful] = 0
+
+    def forget(self, which: Tensor) -> None:
+        """Start the problems at work that are True in `which` (Q,) anew."""
+        self.scale[which] = 0
+        self.inverse[:, which] = 0
 
     @property
-    def size(self) -> int:
-        """Pairs kept for a problem."""
-        return self.steps.shape[1]
+    def empty(self) -> Tensor:
+        """(Q,), True for problems without any pair."""
+        return self.scale == 0
 
-    def push(self, rows: Tensor, step: Tensor, change: Tensor, curvature: Tensor) -> None:
-        """Add one pair for each of `rows`; curvature = step · change, positive."""
-        slot = self.head[rows]
-        self.steps[rows, slot], self.changes[rows, slot] = step, change
-        self.inverse[rows, slot] = 1 / curvature
-        self.scale[rows] = curvature / change.square().sum(1)
-        self.head[rows] = (slot + 1) % self.size
-        self.count[rows] = (self.count[rows] + 1).clamp(max=self.size)
-
-    def forget(self, rows: Tensor) -> None:
-        """Start these problems' histories anew."""
-        self.count[rows] = 0
-        self.head[rows] = 0
-        self.scale[rows] = 1.0
-
-    def direction(self, rows: Tensor, gradient: Tensor) -> Tensor:
+    def direction(self, gradient: Tensor) -> Tensor:
         """− inverse Hessian · gradient, (Q, D), by the two-loop recursion (Nocedal & Wright, algorithm 7.4)."""
-        q, kept = -gradient, self.count[rows]
-        depth = int(kept.max()) if len(rows) else 0
-        pairs = []
-        for age in range(1, depth + 1):
-            slot = (self.head[rows] - age) % self.size
-            step, change = self.steps[rows, slot], self.changes[rows, slot]
-            inverse = self.inverse[rows, slot] * (age <= kept)
-            weight = (step * q).sum(1) * inverse
-            q = torch.addcmul(q, weight[:, None], change, value=-1)
-            pairs.append((step, change, inverse, weight))
-        q = q * self.scale[rows][:, None]
-        for step, change, inverse, weight in reversed(pairs):
-            back = (change * q).sum(1) * inverse
-            q = torch.addcmul(q, (weight - back)[:, None], step)
+        q = -gradient
+        slots = [(self.used - age) % self.size for age in range(1, min(self.used, self.size) + 1)]
+        weights = []
+        for slot in slots:
+            weight = _dot(self.steps[slot], q) * self.inverse[slot]
+            q = torch.addcmul(q, weight[:, None], self.changes[slot], value=-1)
+            weights.append(weight)
+        q = q * torch.where(self.empty, 1.0, self.scale)[:, None]
+        for slot, weight in zip(reversed(slots), reversed(weights), strict=True):
+            back = _dot(self.changes[slot], q) * self.inverse[slot]
+            q = torch.addcmul(q, (weight - back)[:, None], self.steps[slot])
         return q
 
-    def state(self, rows: Tensor) -> dict[str, Tensor]:
-        """What `load` needs to go on with `rows` alone."""
-        deep = int(self.count[rows].max()) if len(rows) else 0
+    def state(self) -> dict[str, Tensor]:
+        """What `load` needs to go on."""
+        deep = min(self.used, self.size)
         parts = {"steps": self.steps, "changes": self.changes, "inverse": self.inverse}
-        state = {f"history.{name}": part[rows, :deep] for name, part in parts.items()}
-        own = {"history.scale": self.scale, "history.count": self.count, "history.head": self.head}
-        return state | own | {"history.rows": rows}
+        state = {f"history.{name}": part[:deep] for name, part in parts.items()}
+        used = torch.tensor([self.used])
+        return state | {"history.scale": self.scale, "history.members": self.members, "history.used": used}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` gave."""
-        for name in ("scale", "count", "head"):
-            getattr(self, name).copy_(state[f"history.{name}"])
-        if "history.steps" in state:  # absent when no problem had any
-            rows = state["history.rows"].to(self.head)
-            deep = state["history.steps"].shape[1]
-            for name in ("steps", "changes", "inverse"):
-                getattr(self, name)[rows, :deep] = state[f"history.{name}"].to(self.steps)
+        """Take over what `state` gave; a history without a pair has nothing to take over."""
+        self.used = int(state["history.used"])
+        if "history.steps" not in state:
+            return
+        self.select(state["history.members"].to(self.members))
+        self.scale.copy_(state["history.scale"])
+        for name in ("steps", "changes", "inverse"):
+            part = state[f"history.{name}"]
+            getattr(self, name)[: len(part)] = part.to(self.steps)
+
+
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    """(Q, D), (Q, D) -> (Q,)."""
+    return torch.bmm(one[:, None], other[:, :, None])[:, 0, 0]
 
 
 class LineSearchLbfgs:
@@ -98,28 +124,29 @@ class LineSearchLbfgs:
     def __init__(self, evaluate: Evaluate, start: Tensor, history: int) -> None:
         self.evaluate = evaluate
         self.point = start.clone()
-        self.history = History(len(start), history, start)
+        self.history = History(history, start)
         self.value, self.gradient = evaluate(self.point, torch.arange(len(start), device=start.device))
 
     def step(self, rows: Tensor) -> Tensor:
         """One iteration for the problems `rows`; True (Q,) for those that found no lower value in any direction."""
         old, value, slope_of = self.point[rows], self.value[rows], self.gradient[rows]
-        direction = self.history.direction(rows, slope_of)
+        self.history.select(rows)
+        direction = self.history.direction(slope_of)
         slope = (direction * slope_of).sum(1)
         lost = ~(slope < 0)  # rounding has eaten the descent, or it is not finite: steepest descent instead
         if bool(lost.any()):
-            self.history.forget(rows[lost])
+            self.history.forget(lost)
             direction[lost] = -slope_of[lost]
             slope = (direction * slope_of).sum(1)
-        fresh = self.history.count[rows] == 0
+        fresh = self.history.empty
         length = torch.where(fresh, 1 / slope_of.norm(dim=1).clamp_min(1e-30), torch.ones_like(value))
         point, reached, gradient, stuck = self._search(rows, old, value, slope_of, direction, slope, length)
         step, change = point - old, gradient - slope_of
         curvature = (step * change).sum(1)
         useful = ~stuck & (curvature > self.CURVATURE * step.norm(dim=1) * change.norm(dim=1))
-        self.history.push(rows[useful], step[useful], change[useful], curvature[useful])
+        self.history.push(useful, step, change, curvature)
         self.point[rows], self.value[rows], self.gradient[rows] = point, reached, gradient
-        self.history.forget(rows[stuck])
+        self.history.forget(stuck)
         return stuck & fresh  # not even steepest descent helped
 
     def _search(
@@ -152,10 +179,10 @@ class LineSearchLbfgs:
         stuck[open_] = True
         return point, reached, gradient, stuck
 
-    def state(self, rows: Tensor) -> dict[str, Tensor]:
-        """All that is needed to go on; the histories of `rows` only."""
+    def state(self) -> dict[str, Tensor]:
+        """All that is needed to go on."""
         own = {"point": self.point, "value": self.value, "gradient": self.gradient}
-        return own | self.history.state(rows)
+        return own | self.history.state()
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take over what `state` gave."""
@@ -180,7 +207,7 @@ class PaperLbfgs:
     ) -> None:
         self.evaluate, self.lr, self.outer, self.evaluations = evaluate, lr, outer, evaluations
         self.point = start.clone()
-        self.history = History(len(start), history, start)
+        self.history = History(history, start)
         self.value, self.gradient = evaluate(self.point, torch.arange(len(start), device=start.device))
         self.old_gradient, self.direction = torch.zeros_like(start), torch.zeros_like(start)
         self.length = torch.zeros_like(self.value)
@@ -196,8 +223,9 @@ class PaperLbfgs:
         change, step = gradient - self.old_gradient[rows], self.direction[rows] * self.length[rows][:, None]
         curvature = (change * step).sum(1)
         useful = ~first & ~done & (curvature > self.CURVATURE)
-        self.history.push(rows[useful], step[useful], change[useful], curvature[useful])
-        direction = self.history.direction(rows, gradient)
+        self.history.select(rows)
+        self.history.push(useful, step, change, curvature)
+        direction = self.history.direction(gradient)
         length = torch.where(first, (1 / gradient.abs().sum(1)).clamp(max=1.0), torch.ones_like(curvature)) * self.lr
         flat = (gradient * direction).sum(1) > -self.TOLERANCE_CHANGE
         go = ~done
@@ -223,9 +251,9 @@ class PaperLbfgs:
         self.inner[rows[ended]] = 0
         return done | (self.outer_done[rows] >= self.outer)
 
-    def state(self, rows: Tensor) -> dict[str, Tensor]:
-        """All that is needed to go on; the histories of `rows` only."""
-        return {name: getattr(self, name) for name in self._OWN} | self.history.state(rows)
+    def state(self) -> dict[str, Tensor]:
+        """All that is needed to go on."""
+        return {name: getattr(self, name) for name in self._OWN} | self.history.state()
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take over what `state` gave."""

@@ -196,9 +196,7 @@ class _Run:
             search.step(rows)
             tick += 1
             losses = solver.value.reshape(-1, self.problems.restarts)
-            self.reporter.after(
-                tick, total, losses, partial(self._frame, solver.point, losses), partial(search.state, tick)
-            )
+            self.reporter.after(tick, total, losses, partial(self._frame, solver.point, losses), search.state)
         return self.finish(*search.outcome(), search.codes, search.iterations)
 
     def _frame(self, points: Tensor, losses: Tensor) -> np.ndarray:

@@ -47,8 +47,6 @@ class Search:
             best = torch.where(running, values, torch.inf).argmin(1)
             only = torch.zeros_like(running)
             only[torch.arange(len(best), device=best.device), best] = True
-            if tick == self.config.trial:  # those that wait give their memory back
-                self.solver.history.forget(torch.nonzero((running & ~only).flatten()).flatten())
             running = running & only
         return torch.nonzero(running.flatten()).flatten()
 
@@ -70,10 +68,10 @@ class Search:
         """Points and losses: the line search only ever goes down, so the last is the best."""
         return self.solver.point, self.solver.value
 
-    def state(self, tick: int) -> dict[str, Tensor]:
-        """All that is needed to go on after iteration `tick`."""
+    def state(self) -> dict[str, Tensor]:
+        """All that is needed to go on."""
         own = {name: getattr(self, name) for name in self._OWN}
-        return own | self.solver.state(self.rows(tick))
+        return own | self.solver.state()
 
     def load(self, found: tuple[int, dict[str, Tensor]] | None) -> int:
         """Take over a checkpoint, if there is one; the number of iterations that it has done."""
@@ -101,7 +99,7 @@ class PaperSearch:
         """(P,)."""
         return self.solver.iterations
 
-    def rows(self, tick: int) -> Tensor:
+    def rows(self, _tick: int) -> Tensor:
         """The problems that take part in the next iteration."""
         return torch.nonzero(self.codes == RUNNING).flatten()
 
@@ -121,10 +119,10 @@ class PaperSearch:
         point = torch.where(fell[:, None], self.best_point, self.solver.point)
         return point, torch.where(fell, self.best_value, self.solver.value)
 
-    def state(self, tick: int) -> dict[str, Tensor]:
-        """All that is needed to go on after iteration `tick`."""
+    def state(self) -> dict[str, Tensor]:
+        """All that is needed to go on."""
         own = {"codes": self.codes, "best_point": self.best_point, "best_value": self.best_value}
-        return own | self.solver.state(self.rows(tick))
+        return own | self.solver.state()
 
     def load(self, found: tuple[int, dict[str, Tensor]] | None) -> int:
         """Take over a checkpoint, if there is one; the number of iterations that it has done."""
