@@ -12,6 +12,7 @@ from core.report.frames import (
     Axis,
     Relation,
     axis,
+    labelled_runs,
     points,
     relate,
     score_frame,
@@ -200,7 +201,7 @@ def figures(related: Relation, people: bool) -> None:
 
 def controls(store: Store, names: list[str]) -> tuple[Axis, Axis, int | None, bool]:
     """The row of choices; each is in the link."""
-    runs = run_titles(store)
+    runs = {run: f"{run}: {title}" for run, title in labelled_runs(store).items()}
     with user_errors():
         remember("x", asked("x", names, names[0]))
         remember("y", asked("y", [RECOGNITION, *names], RECOGNITION))
@@ -227,11 +228,6 @@ def controls(store: Store, names: list[str]) -> tuple[Axis, Axis, int | None, bo
 def remember(name: str, value: object) -> None:
     """Start a choice from the link; once the page is open, the choice itself counts."""
     st.session_state.setdefault(f"correlations_{name}", value)
-
-
-def run_titles(store: Store) -> dict[int, str]:
-    frame = cached_scores(store, store.settings.database_url, counters(store)[1:], (), None)
-    return {int(run): f"{run}: {title}" for run, title in zip(frame["run"], frame["run_title"], strict=True)}
 
 
 def own_results(store: Store) -> None:

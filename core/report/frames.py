@@ -75,6 +75,17 @@ def stored_metrics(store: Store) -> tuple[Metric, ...]:
     return tuple(sorted(found, key=lambda metric: metric.diagnostic))
 
 
+def labelled_runs(store: Store) -> dict[int, str]:
+    """Title by id of the runs that have reconstructions to judge, newest first."""
+    query = (
+        select(jobs.c.id, jobs.c.title)
+        .where(jobs.c.id.in_(select(reconstructions.c.job_id).where(labelled_role()).distinct()))
+        .order_by(jobs.c.id.desc())
+    )
+    with store.database.read() as connection:
+        return {row.id: row.title for row in connection.execute(query)}
+
+
 def axis(name: str) -> Axis:
     """The axis called `name`: a metric, or "recognition". Raises UserError for any other name."""
     if name == RECOGNITION:

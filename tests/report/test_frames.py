@@ -11,7 +11,16 @@ from core.errors import UserError
 from core.labels.annotators import annotator_id
 from core.labels.answers import answer_reconstruction
 from core.labels.recognition import recognition
-from core.report.frames import RECOGNITION, axis, points, relate, score_frame, stored_metrics, with_recognition
+from core.report.frames import (
+    RECOGNITION,
+    axis,
+    labelled_runs,
+    points,
+    relate,
+    score_frame,
+    stored_metrics,
+    with_recognition,
+)
 from core.storage.scores import StoredScore, write_scores
 from core.storage.store import Store
 from tests.filled_fixtures import filled, store, template
@@ -35,6 +44,10 @@ def test_one_row_a_chosen_reconstruction_and_no_control(store: Store, filled: Fi
     assert frame.loc[filled.reconstructions[0], "psnr"] == math.inf  # the fixture's first copy is exact
     assert math.isnan(frame.loc[filled.reconstructions[5], "ssim"])  # the fixture leaves it out
     assert tuple(score_frame(store, [], filled.runs[1]).index) == filled.reconstructions[6:]
+
+
+def test_runs_are_listed_newest_first(store: Store, filled: Filled) -> None:
+    assert list(labelled_runs(store)) == list(reversed(filled.runs))
 
 
 def test_only_metrics_with_scores_are_offered_and_old_versions_do_not_count(store: Store, filled: Filled) -> None:
