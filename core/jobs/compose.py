@@ -13,6 +13,7 @@ from core.images.picture import Prepared
 from core.jobs.payloads import AttackJob
 from core.jobs.queue import Submitted, store_model, store_originals, submit
 from core.leakage.threat import ThreatModel
+from core.models.catalogue import check_spec, check_train_mode
 from core.models.presets import PRESETS, preset_weights
 from core.models.spec import ModelSpec
 from core.registry import look_up
@@ -84,6 +85,9 @@ def check(request: AttackRequest) -> None:
         )
     if threat.batchnorm not in ("eval", "train") or threat.labels not in ("known", "inferred"):
         raise UserError("BatchNorm is in eval or train mode, and labels are known or inferred; choose one of each.")
+    check_spec(request.spec)
+    if threat.batchnorm == "train":
+        check_train_mode(request.spec, threat.batch_size)
     if not 0 <= request.seed < 2**31 or not 0 <= request.controls <= count:
         raise UserError(f"The seed is 0 to {2**31 - 1} and the controls 0 to {count}; correct them.")
     for image in request.prepared:

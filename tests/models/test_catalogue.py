@@ -86,10 +86,10 @@ def test_minimum_sizes_of_ours(name: str) -> None:
         assert model(torch.rand(1, 3, size, size)).isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["squeezenet1_1", "regnet_y_400mf", "regnet_x_400mf", "swin_v2_t"])
+@pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18", "swin_v2_t"])
 def test_second_derivative_exists(name: str) -> None:
     """The difference has an error where a kink of a ReLU lies between; 1e-9 is close enough to miss them all."""
-    exact, difference = second_derivative(name, 48, train=False, epsilon=1e-9)
+    exact, difference = second_derivative(name, 32, train=False, epsilon=1e-9)
     assert exact == pytest.approx(difference, rel=1e-3)
 
 
