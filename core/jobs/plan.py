@@ -8,7 +8,7 @@ from core.attacks import ATTACKS, config_from_dict
 from core.errors import UserError
 from core.jobs.payloads import AttackJob, Payload
 from core.leakage.controls import pick_donors
-from core.models.catalogue import check_spec
+from core.models.catalogue import check_spec, check_train_mode
 from core.registry import look_up
 
 IMAGE_SLOTS = (
@@ -53,6 +53,8 @@ def check_payload(payload: Payload) -> None:
     if not 1 <= size <= attack.max_batch:
         raise UserError(f"{attack.title} takes updates of 1 to {attack.max_batch} images, not {size}.")
     count = len(payload.originals)
+    if payload.threat.batchnorm == "train":
+        check_train_mode(payload.model, size)
     if count == 0:
         raise UserError("An attack needs at least one image; choose some.")
     if count % size:
