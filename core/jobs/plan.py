@@ -77,7 +77,7 @@ def plan_attack(payload: AttackJob, labels: Sequence[int]) -> list[ShardPlan]:
     size = payload.threat.batch_size
     restarts = int(payload.config.get("restarts", getattr(ATTACKS[payload.attack].config, "restarts", 1)))
     area = payload.model.height * payload.model.width
-    slots = max(1, IMAGE_SLOTS * 32 * 32 // area)
+    slots = max(1, IMAGE_SLOTS * 32 * 32 // max(area, 32 * 32))
     width = max(1, slots // (size * restarts))
     updates = range(len(payload.originals) // size)
     batches = [tuple(labels[u * size : (u + 1) * size]) for u in updates]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import Row, func, select, update
 
 from core.errors import UserError
 from core.jobs.claims import claim
@@ -14,8 +14,9 @@ from core.jobs.queue import jobs_table, set_wanted, submit
 from core.jobs.runner import Runner
 from core.jobs.work import JobWork
 from core.storage import schema
-from core.storage.store import Store
+from core.storage.store import Store, open_store
 from tests.jobs.conftest import attack_job, job_row, outcome, record
+from tests.storage.conftest import postgresql  # noqa: F401
 
 
 def run_until_idle(store: Store) -> None:
@@ -70,11 +71,40 @@ def test_an_attack_runs_from_request_to_rows(store: Store) -> None:
     assert (listed.step, listed.total, listed.shards, listed.shards_done) == (60, 60, 3, 3)
 
 
-def test_scores_are_queued_as_a_child(store: Store) -> None:
+def test_scores_follow_as_a_child(store: Store) -> None:
     job = submit(store, attack_job(store), "first")
     run_until_idle(store)
     child = next(row for row in rows(store, "jobs") if row.kind == "score")
-    assert (child.parent_id, child.title) == (job.job_id, "Scores of first")
+    assert (child.parent_id, child.title, child.state, child.error) == (job.job_id, "Scores of first", "done", None)
+    scores = rows(store, "scores")
+    # every metric has a row for each of the 8 chosen reconstructions: a value, or the reason why there is none
+    assert len(scores) == 8 * len({s.metric for s in scores})
+    assert {s.subject_id for s in scores} == {p.id for p in rows(store, "pairings") if chosen(store, p)}
+    assert all(s.value is not None for s in scores if s.metric in ("mse", "psnr", "victim_probability"))
+    assert all("at least" in s.reason for s in scores if s.metric == "ms_ssim")  # 8 pixels are too few
+    one = next(s for s in scores if s.metric == "mse")
+    pairing = next(p for p in rows(store, "pairings") if p.id == one.subject_id)
+    sha = next(r.image_sha for r in rows(store, "reconstructions") if r.id == pairing.reconstruction_id)
+    original = next(o.image_sha for o in rows(store, "originals") if o.id == pairing.original_id)
+    difference = (store.artifacts.read_png(sha) / 255.0 - store.artifacts.read_png(original) / 255.0) ** 2
+    assert one.value == pytest.approx(difference.mean(), rel=1e-6)
+
+
+def chosen(store: Store, pairing: Row) -> bool:
+    return next(r.chosen for r in rows(store, "reconstructions") if r.id == pairing.reconstruction_id)
+
+
+def test_postgresql_holds_the_same_run(store: Store, postgresql: str) -> None:  # noqa: F811
+    elsewhere = open_store(replace(store.settings, database_url=postgresql % "postgres"))
+    outcomes = []
+    for place in (store, elsewhere):
+        job = submit(place, attack_job(place, batch=2), "anywhere").job_id
+        run_until_idle(place)
+        assert {row.state for row in rows(place, "jobs")} == {"done"}
+        scores = sorted((s.subject_id, s.metric, s.value or 0.0, s.special or s.reason) for s in rows(place, "scores"))
+        outcomes.append((outcome(place, job), scores))
+    elsewhere.database.dispose()
+    assert outcomes[0] == outcomes[1]
 
 
 def test_the_same_question_is_offered_as_done(store: Store) -> None:
