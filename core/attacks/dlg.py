@@ -27,7 +27,7 @@ class SearchConfig:
         20, "After so many iterations only the best restart of each update goes on.", unit="iterations", minimum=1
     )
     tolerance: float = knob(
-        1e-8, "Solved when the squared gradient difference falls below this share of the gradient's.", minimum=0.0
+        2e-8, "Solved when the squared gradient difference falls below this share of the gradient's.", minimum=0.0
     )
     stall: int = knob(
         100, "A restart that gains too little over so many iterations is given up.", unit="iterations", minimum=1

@@ -141,6 +141,7 @@ class LineSearchLbfgs:
         fresh = self.history.empty
         length = torch.where(fresh, 1 / slope_of.norm(dim=1).clamp_min(1e-30), torch.ones_like(value))
         point, reached, gradient, stuck = self._search(rows, old, value, slope_of, direction, slope, length)
+        stuck |= ~(reached < value)  # a step that gains nothing is none
         step, change = point - old, gradient - slope_of
         curvature = (step * change).sum(1)
         useful = ~stuck & (curvature > self.CURVATURE * step.norm(dim=1) * change.norm(dim=1))
