@@ -29,7 +29,7 @@ def made_elsewhere(store: Store) -> None:
         "their publisher's names. It is kept apart: none of its rows enters the plot above."
     )
     with user_errors():
-        file = st.file_uploader("Human-study table (CSV)", type=[".csv"], key="table_file")
+        file = st.file_uploader("Human-study table (CSV)", type=[".csv"], key="table_file", max_upload_size=64)
         if file is not None and st.session_state.get("table_taken") != file.file_id:
             st.session_state["table"] = import_table(store, file.name, file.getvalue())
             st.session_state["table_taken"] = file.file_id

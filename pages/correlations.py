@@ -62,14 +62,14 @@ def counters(store: Store) -> tuple[int, ...]:
         return tuple(change(connection, name) for name in COUNTERS)
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+@st.cache_resource(show_spinner=False, max_entries=4)
 def cached_scores(
     _store: Store, url: str, seen: tuple[int, ...], metrics: tuple[str, ...], run: int | None
 ) -> pd.DataFrame:
     return score_frame(_store, metrics, run)
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+@st.cache_resource(show_spinner=False, max_entries=4)
 def cached_recognition(_store: Store, url: str, seen: int, blind_only: bool) -> dict[int, Recognition]:
     return recognition(_store, blind_only=blind_only)
 
@@ -158,7 +158,7 @@ def show_selected(rows: pd.DataFrame) -> None:
     more = f", the first {SHOWN} shown" if len(rows) > SHOWN else ""
     st.markdown(f"**{len(rows)} selected**{more}. Double-click the plot to clear.")
     figures = [
-        picture(row.image_sha, f"Reconstruction of {row.name_of}", 96, f"{row.name_of} · {row.state}")
+        picture(row.image_sha, f"Reconstruction of {row.name_of}, {row.state}", 96, row.name_of)
         for row in rows.head(SHOWN).rename(columns={"name": "name_of"}).itertuples()
     ]
     st.html(pictures_html(figures))

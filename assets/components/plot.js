@@ -118,11 +118,13 @@ class Plot {
     this.area.on("plotly_unhover", () => this.leave());
     this.area.on("plotly_selected", (event) => event && this.select(event.points.map((point) => point.customdata)));
     this.area.on("plotly_deselect", () => this.select([]));
+    this.area.on("plotly_doubleclick", () => this.selected.length && this.select([]));
     this.area.on("plotly_click", (event) => this.select(event.points.map((point) => point.customdata)));
   }
 
   select(ids) {
     this.selected = [...new Set(ids)];
+    if (!ids.length && this.area.layout.selections?.length) window.Plotly.relayout(this.area, { selections: [] });
     window.Plotly.restyle(this.area, {
       selectedpoints: this.data.traces.map((trace) => {
         const chosen = new Set(this.selected);
@@ -199,7 +201,7 @@ function layout(data, style) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: style.fontFamily, color: colour("--st-text-color"), size: 13 },
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
+    legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top" }, // below: above, it meets the tools on a narrow screen
     modebar: {
       bgcolor: "rgba(0,0,0,0)",
       color: colour("--st-gray-color") || colour("--st-text-color"),

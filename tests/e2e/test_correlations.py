@@ -109,6 +109,9 @@ def test_a_selection_outlives_new_data(context: BrowserContext, page: Page, app:
     expect(chosen).to_have_text(count)
     faint = "points => points.filter(point => Number(getComputedStyle(point).opacity) < 0.5).length"
     assert page.locator(POINTS).evaluate_all(faint) > 0  # what is not selected stays faint
+    page.locator(f"{AREA} .nsewdrag").first.dblclick(position={"x": 5, "y": 200})
+    expect(chosen).to_have_count(0)
+    assert page.locator(POINTS).evaluate_all(faint) == 0
 
 
 def test_another_metric_and_the_link_that_reopens_it(page: Page, app: App) -> None:
