@@ -38,7 +38,7 @@ def progress_bar(run: Run) -> None:
     if run.state == "running":
         left = remaining_seconds(_shared.get_store(), run.id)
         text = f"{100 * run.share:.0f} %, step {_shared.count(run.done)} of {_shared.count(run.total)}"
-        text += f", about {_shared.seconds(left)} left" if left is not None else ", measuring the pace"
+        text += f", at most {_shared.seconds(left)} left" if left is not None else ", measuring the pace"
         st.progress(run.share, text=text if run.total else "preparing")
     elif run.state == "queued":
         st.progress(0.0, text="waiting for the runner")

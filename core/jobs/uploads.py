@@ -24,7 +24,8 @@ def keep_upload(settings: Settings, stream: IO[bytes]) -> Path:
         with path.open("wb") as file:
             shutil.copyfileobj(stream, file, CHUNK)
     except OSError as error:
-        path.unlink(missing_ok=True)
+        if path.is_file():
+            path.unlink()
         raise UserError(
             f"The upload could not be stored ({error.strerror}); make room or mend the home folder."
         ) from error

@@ -9,9 +9,8 @@ from core.metrics.registry import METRICS
 from core.registry import look_up
 from core.report.names import short_name
 from core.report.verdict import Evidence, Threshold, Verdict, verdict
-from core.report.views import scored_metrics
+from core.report.views import run_metrics
 from core.storage import schema
-from core.storage.scores import score_value
 from core.storage.store import Store
 
 # Where nobody has answered, an original counts as leaked from here on. A mean squared error of a hundredth of the
@@ -41,49 +40,41 @@ def run_verdict(store: Store, run: int, cut: Threshold) -> RunVerdict:
 
 def evidence(store: Store, run: int, metric: str, answers: dict[int, Recognition]) -> list[Evidence]:
     """Every chosen reconstruction of the run, with its original, its score by `metric` and people's answers."""
-    rec, pair, orig = schema.reconstructions, schema.pairings, schema.originals
-    paired = and_(pair.c.reconstruction_id == rec.c.id, pair.c.reference == "attacked")
-    rows = (
-        select(rec.c.id, rec.c.role, rec.c.status, pair.c.id.label("pairing"), orig.c.id.label("original"), orig.c.name)
-        .join(pair, paired)
+    rec, pair, orig, score = schema.reconstructions, schema.pairings, schema.originals, schema.scores
+    current = run_metrics(store, run).get(metric)
+    scored = and_(
+        score.c.subject_kind == "pairing",
+        score.c.subject_id == pair.c.id,
+        score.c.reference == "attacked",
+        score.c.metric == metric,
+        score.c.metric_version == (current.version if current else ""),
+        score.c.weights_hash == (current.weights_hash if current else ""),
+    )
+    statement = (
+        select(rec.c.id, rec.c.role, rec.c.status, orig.c.id, orig.c.name, score.c.value, score.c.special)
+        .join(pair, and_(pair.c.reconstruction_id == rec.c.id, pair.c.reference == "attacked"))
         .join(orig, orig.c.id == pair.c.original_id)
+        .outerjoin(score, scored)
         .where(rec.c.job_id == run, rec.c.chosen)
         .order_by(rec.c.target)
     )
+    found = []
     with store.database.read() as connection:
-        found = connection.execute(rows).all()
-        current = scored_metrics(connection, run).get(metric)
-        scores = schema.scores
-        scored: dict[int, float | None] = {}
-        if current is not None:
-            statement = (
-                select(scores.c.subject_id, scores.c.value, scores.c.special)
-                .join(pair, and_(pair.c.id == scores.c.subject_id, pair.c.reference == scores.c.reference))
-                .join(rec, rec.c.id == pair.c.reconstruction_id)
-                .where(
-                    scores.c.subject_kind == "pairing",
-                    scores.c.reference == "attacked",
-                    scores.c.metric == metric,
-                    scores.c.metric_version == current.version,
-                    scores.c.weights_hash == current.weights_hash,
-                    rec.c.job_id == run,
-                    rec.c.chosen,
+        for key, role, status, original, name, value, special in connection.execute(statement):
+            said = answers.get(key)
+            found.append(
+                Evidence(
+                    reconstruction=key,
+                    original=original,
+                    name=name,
+                    role=role,
+                    score=value if special is None else float(special),
+                    recognised=said.recognised if said else 0,
+                    answers=said.answers if said else 0,
+                    status=status,
                 )
             )
-            scored = {row.subject_id: score_value(row) for row in connection.execute(statement)}
-    return [
-        Evidence(
-            reconstruction=row.id,
-            original=row.original,
-            name=row.name,
-            role=row.role,
-            score=scored.get(row.pairing),
-            recognised=answers[row.id].recognised if row.id in answers else 0,
-            answers=answers[row.id].answers if row.id in answers else 0,
-            status=row.status,
-        )
-        for row in found
-    ]
+    return found
 
 
 def _answers(store: Store, run: int) -> tuple[dict[int, Recognition], bool]:

@@ -1,7 +1,9 @@
 """What pages read about reconstructions: paged and sorted by the database, so 10,000 rows cost what 12 do."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, case, func, select
@@ -13,6 +15,7 @@ from core.labels.recognition import recognition
 from core.labels.studies import default_study
 from core.report.records import LABELS, MAX_PAGE, OTHER_SORTS, ROLES, Card, CardPage, Query, Score, ScoredMetric
 from core.storage import schema
+from core.storage.database import change
 from core.storage.scores import score_value
 from core.storage.store import Store
 
@@ -39,6 +42,32 @@ def scored_metrics(connection: Connection, run: int) -> dict[str, ScoredMetric]:
     return {row.metric: ScoredMetric(row.metric, row.metric_version, row.weights_hash) for row in rows}
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a run's metrics are kept under: the change counter makes a stored answer give way to a newer one."""
+
+    url: str
+    run: int
+    counter: int
+
+
+_known: OrderedDict[_Asked, dict[str, ScoredMetric]] = OrderedDict()
+_KEPT = 64
+
+
+def run_metrics(store: Store, run: int) -> dict[str, ScoredMetric]:
+    """As `scored_metrics`, remembered until any score changes: a run of 10,000 has 100,000 scores to look through."""
+    with store.database.read() as connection:
+        asked = _Asked(str(store.database.url), run, change(connection, "scores"))
+        found = _known.get(asked)
+        if found is None:
+            found = scored_metrics(connection, run)
+            _known[asked] = found
+            while len(_known) > _KEPT:
+                _known.popitem(last=False)
+    return found
+
+
 def reconstruction_page(store: Store, query: Query) -> CardPage:
     """The cards of one page; UserError for a sort, filter, role or label that does not exist.
 
@@ -48,9 +77,9 @@ def reconstruction_page(store: Store, query: Query) -> CardPage:
     people = query.sort == "rate" or query.label != "any"
     accepted = _accepted(store, query) if people else None
     rates = {key: r.rate for key, r in recognition(store, blind_only=False).items()} if query.sort == "rate" else {}
+    metrics = run_metrics(store, query.run)
+    _check(query, metrics)
     with store.database.read() as connection:
-        metrics = scored_metrics(connection, query.run)
-        _check(query, metrics)
         chosen = _chosen(query, metrics)
         if accepted is None:
             total = int(connection.execute(select(func.count()).select_from(chosen.subquery())).scalar_one())
@@ -104,8 +133,7 @@ def _place(total: int, query: Query) -> tuple[int, int, int]:
 
 def metric_names(store: Store, run: int) -> tuple[str, ...]:
     """The metrics that this run is scored with, by name."""
-    with store.database.read() as connection:
-        return tuple(scored_metrics(connection, run))
+    return tuple(run_metrics(store, run))
 
 
 def image_pairs(store: Store, reconstructions: Sequence[int]) -> dict[int, tuple[str | None, str]]:

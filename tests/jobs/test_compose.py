@@ -103,7 +103,7 @@ def test_labels_by_hand_and_drawn(request_two):
 def test_originals_must_fit_the_model(request_two):
     wrong = changed(request_two.prepared[0], original=np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(UserError, match="shape"):
-        check(changed(request_two, prepared=(wrong,)))
+        check(changed(request_two, prepared=(wrong, wrong)))
 
 
 def test_every_attack_can_be_composed(request_two):

@@ -1,0 +1,44 @@
+"""Time estimates, with the arithmetic beside them."""
+
+import pytest
+
+from core.report.estimate import Work, estimate, measured
+from core.report.estimate_table import COLD_SECONDS, RATES
+from core.storage import schema
+from tests.filled_store import fill_store
+
+
+def work(**rest):
+    values = {"architecture": "lenet", "attack": "dlg", "images": 8, "batch_size": 1, "restarts": 2, "iterations": 100}
+    return Work(**{**values, "controls": 2, **rest})
+
+
+def test_image_steps_count_controls_twice_and_whole_updates():
+    assert work().image_steps == (8 + 2 * 2) * 1 * 2 * 100
+    # 8 images in 2 updates of 4; 2 control targets lie in one update, attacked twice more.
+    assert work(batch_size=4).image_steps == (2 + 2 * 1) * 4 * 2 * 100
+
+
+def test_this_stores_own_runs_come_first(store):
+    fill_store(store, originals=4, runs=1)
+    # The fixture: 4 targets and 2 controls of 300 iterations in 30 s: 6 · 300 / 30 = 60 a second.
+    with store.database.write() as connection:
+        row = connection.execute(schema.jobs.select()).one()
+        connection.execute(
+            schema.jobs.update().values(payload=row.payload.replace('"restarts":1', '"iterations":600,"restarts":1'))
+        )
+    (pace,) = measured(store, "lenet", "dlg")
+    assert pace.rate == pytest.approx(60.0)
+    assert pace.used == pytest.approx(0.5)  # 300 of the 600 iterations allowed
+    found = estimate(store, work())
+    assert found.at_most == pytest.approx(COLD_SECONDS + 2400 / 60)
+    assert found.seconds == pytest.approx(COLD_SECONDS + 1200 / 60)
+    assert "in this store" in found.basis
+
+
+def test_without_runs_the_table_is_named_and_a_guess_is_called_one(store):
+    (architecture, attack), (rate, used) = next(iter(RATES.items()))
+    found = estimate(store, work(architecture=architecture, attack=attack))
+    assert found.seconds == pytest.approx(COLD_SECONDS + used * 2400 / rate)
+    assert "2 CPU cores" in found.basis
+    assert "guess" in estimate(store, work(architecture="unheard-of")).basis

@@ -1,0 +1,76 @@
+"""The exported file: whole, inert, and silent on any network."""
+
+from html.parser import HTMLParser
+
+import pytest
+
+from core.errors import UserError
+from core.labels.inline import answer_inline
+from core.report.export import CSP, export_html, read_export
+from core.storage import schema
+from tests.filled_store import fill_store
+
+EVIL = '</script><script>document.title="owned"</script><img src=x onerror="document.title=1">'
+
+
+@pytest.fixture
+def page(store):
+    filled = fill_store(store, originals=3, runs=1)
+    answer_inline(store, filled.reconstructions[0], "Ana", "yes")
+    with store.database.write() as connection:
+        connection.execute(schema.originals.update().values(name=EVIL, class_name=EVIL))
+        connection.execute(schema.jobs.update().values(title=EVIL))
+    return export_html(store, 1).decode()
+
+
+def test_it_holds_run_settings_scores_answers_and_images(page, store):
+    data = read_export(page.encode())
+    assert data["run"]["settings"]["attack"] == "dlg"
+    rows = [row for row in data["reconstructions"] if row["role"] == "attack"]
+    assert len(rows) == 3
+    assert rows[0]["scores"]["psnr"] == "inf"  # strict JSON: an infinity is a word
+    assert rows[2]["unscored"] == {"ssim": "left out on purpose by the fixture"}
+    assert (rows[0]["recognised"], rows[0]["answers"]) == (1, 1)
+    assert len([row for row in data["reconstructions"] if row["role"] == "prior"]) == 2
+    assert page.count("data:image/png;base64,") == 2 * 5
+    assert data["verdict"]["answers_blind"] is False
+
+
+class Tags(HTMLParser):
+    """Every start tag with its attributes, as a browser would read them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+def test_markup_in_names_is_inert(page):
+    tags = Tags(page).found
+    assert [attributes for tag, attributes in tags if tag == "script"] == [{"type": "application/json", "id": "run"}]
+    assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
+    assert EVIL in read_export(page.encode())["run"]["title"]  # it is there, as text
+    assert ("meta", {"http-equiv": "Content-Security-Policy", "content": CSP}) in tags
+
+
+def test_nothing_in_it_points_outside(page):
+    tags = Tags(page).found
+    pointing = [
+        value
+        for _, attributes in tags
+        for name, value in attributes.items()
+        if name in ("src", "srcset", "href", "action", "data", "poster", "background", "style")
+    ]
+    assert len(pointing) == 2 * 5  # the images of 3 reconstructions and 2 controls
+    assert all(value.startswith("data:image/png;base64,") for value in pointing)
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_an_unknown_run_is_refused(store):
+    with pytest.raises(UserError, match="no run 7"):
+        export_html(store, 7)
