@@ -9,11 +9,10 @@ from types import FrameType
 
 from sqlalchemy import Row, select
 
-from core.errors import UserError
 from core.jobs.claims import claim, fail_orphans_of_failure, heartbeat, let_go, owner_name
 from core.jobs.executors import Executor, make_executor
 from core.jobs.launch import runner_lock
-from core.jobs.work import JobWork
+from core.jobs.work import EXPECTED, JobWork, sentence_of
 from core.settings import Settings
 from core.storage.schema import jobs
 from core.storage.store import Store, open_store
@@ -79,9 +78,10 @@ class Runner:
         log.info("job %d (%s), attempt %d", row.id, row.title, row.attempt + 1)
         try:
             return JobWork.begin(self.store, self._workers(), self.owner, row)
-        except UserError as error:
+        except EXPECTED as error:  # one bad row must not take the runner down, and with it every other job
+            log.warning("job %d cannot be run", row.id, exc_info=True)
             with self.store.database.write() as connection:
-                let_go(connection, row.id, self.owner, "failed", str(error))
+                let_go(connection, row.id, self.owner, "failed", sentence_of(error))
             return None
 
     def _look_after(self) -> str:
@@ -106,6 +106,10 @@ class Runner:
         return self._executor
 
     def _rest(self) -> None:
+        """Nothing to do: look again soon; end when the home is gone, let the workers go after a while."""
+        if not self.store.settings.home.is_dir():
+            log.info("%s is gone", self.store.settings.home)
+            self.ending = True
         if self._executor is not None and time.monotonic() - self._busy > IDLE_SECONDS:
             self._executor.close()
             self._executor = None

@@ -1,5 +1,6 @@
 """One job while it runs: its stored plan, the shards in flight, what comes back, and how it ends."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,11 +24,22 @@ from core.storage.schema import jobs, shards
 from core.storage.store import Store
 
 ATTEMPTS = 3
+log = logging.getLogger("semsight.runner")
 Later = Callable[[Connection], object]
 
 
 class JobFailed(Exception):
     """The job cannot go on; the message is the sentence for the user."""
+
+
+EXPECTED = (JobFailed, ValueError, LookupError, TypeError, OSError)  # UserError is a ValueError
+
+
+def sentence_of(error: Exception) -> str:
+    """What the user is told of an error."""
+    if isinstance(error, UserError | JobFailed):
+        return str(error)
+    return f"Something unexpected stopped this job ({type(error).__name__}: {error}); the runner's log says more."
 
 
 @dataclass
@@ -62,8 +74,9 @@ class JobWork:
                 self.stop({"pause": "paused", "cancel": "cancelled"}[wanted])
             if not self.stopping:
                 self._submit()
-        except (JobFailed, UserError) as error:
-            self.stop("failed", str(error))
+        except EXPECTED as error:
+            log.warning("job %d stops", self.job_id, exc_info=True)
+            self.stop("failed", sentence_of(error))
         if self.flying:
             return False
         if self.stopping:

@@ -267,6 +267,25 @@ def test_a_job_of_another_version_fails_in_one_sentence(store: Store) -> None:
     assert "update SemSight" in job_row(store, job).error
 
 
+def test_a_broken_row_fails_its_job_and_not_the_runner(store: Store) -> None:
+    broken = submit(store, attack_job(store), "broken").job_id
+    with store.database.write() as connection:
+        connection.execute(update(schema.jobs).values(payload='{"model": 3}'))
+    good = submit(store, attack_job(store, seed=1), "good").job_id
+    run_until_idle(store)
+    assert (job_row(store, broken).state, job_row(store, good).state) == ("failed", "done")
+    assert "unexpected" in job_row(store, broken).error
+
+
+def test_an_original_whose_file_is_gone_fails_in_one_sentence(store: Store) -> None:
+    payload = attack_job(store)
+    job = submit(store, payload, "gone").job_id
+    store.artifacts.remove(payload.original_hashes[0])
+    run_until_idle(store)
+    assert job_row(store, job).state == "failed"
+    assert "The store holds no file" in job_row(store, job).error
+
+
 def test_a_job_whose_predecessor_failed_never_waits_for_ever(store: Store) -> None:
     bad = submit(store, attack_job(store, evil="error"), "bad").job_id
     after = submit(store, attack_job(store, seed=5), "after", depends_on=(bad,)).job_id
