@@ -4,7 +4,7 @@
 const ASK_AFTER = 60; // ms the pointer rests on a point before its picture is asked for
 const ASK_AT_ONCE = 16; // pictures asked for, and answered, at a time
 const REMEMBER = 400; // pictures kept in the browser
-const MOST_SVG = 3000; // points; more are drawn by the graphics card
+const MOST_SVG = 20000; // points; more are drawn by the graphics card
 const plots = new WeakMap();
 
 export default function (component) {
