@@ -199,7 +199,7 @@ def _page_table(address: str, session: str, run: int, repeats: int) -> None:
         "  sorted by PSNR, page 400": ("reconstructions", {"run": [str(run)], "sort": ["PSNR"], "page": ["400"]}),
         "  sorted by recognition rate": ("reconstructions", {"run": [str(run)], "sort": ["recognition rate"]}),
         "  only recognisable ones": ("reconstructions", {"run": [str(run)], "label": ["recognisable"]}),
-        "  table of 50": ("reconstructions", {"run": [str(run)], "view": ["table"], "scores": ["true"]}),
+        "  as a table": ("reconstructions", {"run": [str(run)], "view": ["table"], "scores": ["true"]}),
         "Label": ("label", {}),
         "Correlations": ("correlations", {}),
     }

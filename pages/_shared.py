@@ -256,6 +256,11 @@ def image_url(sha: str, limit: int = 256) -> str:
 
     A data URL has no address that another could ask for, and leaves nothing in the server's memory.
     """
+    return _artifact_url(str(settings().home), sha, limit)
+
+
+@st.cache_data(show_spinner=False, max_entries=512)
+def _artifact_url(home: str, sha: str, limit: int) -> str:
     return data_url(get_store().artifacts.read_bytes(sha), limit)
 
 

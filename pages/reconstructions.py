@@ -19,7 +19,7 @@ from core.report.views import (
 )
 from pages import _cards, _progress, _shared, _verdict
 
-PAGE_SIZE = {"cards": 12, "table": 50}
+PAGE_SIZE = {"cards": 12, "table": 25}
 LISTED = 100
 SORT_WORDS = {"target": "target", "loss": "attack loss", "rate": "recognition rate"}  # also the words of the link
 

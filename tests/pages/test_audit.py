@@ -1,5 +1,6 @@
 """Audit: defaults that launch, every knob, uploads that are refused in a sentence, links that name nothing."""
 
+import hashlib
 import io
 from dataclasses import fields
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from core.attacks import ATTACKS
 from core.jobs.payloads import AttackJob, from_json
+from core.models.presets import PRESETS, preset_weights
 from core.storage import schema
 from pages._shared import plain
 from tests.filled_store import fill_store
@@ -136,6 +138,29 @@ def test_uploaded_images_are_taken_in_and_bad_ones_refused_in_a_sentence(app, st
     assert test.file_uploader(key="pictures_file_1").value == []  # the first widget's bytes are let go
     test.button(key="launch").click().run()
     assert len(jobs(store)[0].originals) == 2
+
+
+def test_uploaded_weights_are_understood_before_anything_runs(app, store):
+    spec, weights = PRESETS["lenet-faces"], preset_weights("lenet-faces")
+    test = app(PAGE)
+    test.button_group(key="from").set_value("upload").run()
+    test.file_uploader(key="weights_file_0").upload("faces.safetensors", weights).run()
+    test.selectbox(key="arch").set_value(spec.architecture).run()
+    test.number_input(key="classes").set_value(spec.num_classes).run()
+    assert test.button(key="launch").disabled
+    test.button(key="weights_check").click().run(timeout=120)
+    assert not test.exception
+    assert not test.error
+    assert f"{spec.num_classes} classes" in words(test)
+    layers = test.dataframe[0].value
+    assert layers["numbers"].sum() == 15038  # LeNet of DLG with 2 classes: 912 + 3612 + 3612 + 3612 ... see below
+    test.button(key="launch").click().run()
+    (payload,) = jobs(store)
+    assert (
+        payload.model.weights_sha256
+        == hashlib.sha256(store.artifacts.read_bytes(payload.model.weights_sha256)).hexdigest()
+    )
+    assert payload.model.num_classes == spec.num_classes
 
 
 def test_uploaded_weights_go_to_disk_at_once_and_garbage_is_refused(app, store):

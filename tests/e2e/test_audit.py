@@ -1,0 +1,95 @@
+"""The Audit path in a real browser: a small attack from its settings to the exported file; links on a fresh server."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from core.report.export import read_export
+from tests.filled_store import fill_store
+
+pytestmark = pytest.mark.e2e
+DONE = 180_000  # ms; a limit for a busy machine, not an expectation
+
+
+def test_a_small_attack_from_launch_to_the_exported_file(serve, chromium: Browser, page: Page, tmp_path: Path):
+    app = serve(runner=True)
+    page.goto(f"{app.url}/audit?images=photos&count=2&controls=1&annotator=Ana")
+    page.get_by_text("Every setting, with its default").click()
+    for knob, value in (("iterations", "3"), ("restarts", "1")):
+        field = page.get_by_label(f"{knob} (default", exact=False)
+        field.fill(value)
+        field.press("Enter")
+        expect(page.get_by_text(f"{knob} = {value}")).to_be_visible()
+    page.get_by_role("button", name="Launch").click()
+    link = page.get_by_role("link", name="Verdict and reconstructions")
+    expect(link).to_be_visible(timeout=DONE)
+    expect(page.get_by_text("scored", exact=False).first).to_be_visible(timeout=DONE)
+    assert "run=1" in page.url
+    link.click()
+    expect(page.locator(".trio")).to_have_count(2)
+    expect(page.locator(".hidden-scores")).to_have_count(2)
+    expect(page.locator(".verdict h2")).not_to_be_empty()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export as one HTML file").click()
+    exported = tmp_path / "run.html"
+    download.value.save_as(exported)
+    assert len(read_export(exported.read_bytes())["reconstructions"]) == 2 + 2  # two attacked, one of each control
+    opens_without_any_request(chromium, exported)
+
+
+def opens_without_any_request(chromium: Browser, exported: Path) -> None:
+    tab = chromium.new_page()
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(exported.as_uri())
+    expect(tab.locator("article")).to_have_count(4)
+    images = tab.locator("img")
+    loaded = images.evaluate_all("all => all.every(image => image.complete && image.naturalWidth > 0)")
+    assert images.count() == 8
+    assert loaded
+    outside = [url for url in asked if not url.startswith(("file:", "data:"))]
+    assert outside == []
+    tab.close()
+
+
+def test_a_deep_link_on_a_fresh_server_has_navigation_and_answers_survive_a_reload(serve, page: Page):
+    app = serve(lambda store: fill_store(store, originals=3, runs=1))
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(f"{app.url}/reconstructions?run=1&annotator=Ana")
+    expect(page.get_by_role("link", name="Correlations")).to_be_visible()
+    expect(page.locator(".trio")).to_have_count(3)
+    first = page.get_by_role("radiogroup", name="Is photo-000 recognisable?").or_(
+        page.locator("[data-testid=stButtonGroup]").filter(has_text="unsure").first
+    )
+    first.get_by_text("recognisable", exact=True).first.click()
+    expect(page.locator(".hidden-scores")).to_have_count(2)
+    expect(page.locator(".verdict h2")).to_have_text("1 of 1 originals recognised by people")
+    page.reload()
+    expect(page.locator(".trio")).to_have_count(3)
+    expect(page.locator(".hidden-scores")).to_have_count(2)
+    assert [
+        url for url in requests if not url.startswith((app.url, app.url.replace("http", "ws"), "data:", "blob:"))
+    ] == []
+
+
+def test_the_demo_button_queues_the_demo(serve, page: Page):
+    app = serve()
+    page.goto(app.url)
+    expect(page.get_by_text("Nothing here yet")).to_be_visible()
+    page.get_by_role("button", name="Run the demo").click()
+    expect(page.get_by_text("dlg on lenet")).to_be_visible()
+    expect(page.get_by_text("waiting for the runner")).to_be_visible()
+    page.get_by_role("link", name="Watch").click()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("cancel", exact=False).first).to_be_visible()
+
+
+def test_a_link_to_no_run_is_one_sentence(serve, page: Page):
+    app = serve(lambda store: fill_store(store, originals=2, runs=1))
+    page.goto(f"{app.url}/reconstructions?run=../../etc/passwd")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("must be a whole number")
+    expect(alert).to_have_count(1)
