@@ -153,13 +153,12 @@ def test_uploaded_weights_are_understood_before_anything_runs(app, store):
     assert not test.error
     assert f"{spec.num_classes} classes" in words(test)
     layers = test.dataframe[0].value
-    assert layers["numbers"].sum() == 15038  # LeNet of DLG with 2 classes: 912 + 3612 + 3612 + 3612 ... see below
+    # LeNet of DLG: 12·3·25 + 12, twice 12·12·25 + 12, then 768·2 + 2.
+    assert layers["numbers"].sum() == 912 + 2 * 3612 + 1538
     test.button(key="launch").click().run()
     (payload,) = jobs(store)
-    assert (
-        payload.model.weights_sha256
-        == hashlib.sha256(store.artifacts.read_bytes(payload.model.weights_sha256)).hexdigest()
-    )
+    stored = store.artifacts.read_bytes(payload.model.weights_sha256)
+    assert hashlib.sha256(stored).hexdigest() == payload.model.weights_sha256
     assert payload.model.num_classes == spec.num_classes
 
 
