@@ -7,7 +7,7 @@ import streamlit as st
 
 from core.errors import UserError
 from core.labels.imports import import_table, imported, read_imported
-from core.report.elsewhere import metric_table, people_table
+from core.report.elsewhere import MEANING, metric_table, people_table
 from core.statistics.human_table import correlate_table
 from core.storage.store import Store
 from pages._shared import query_number, user_errors
@@ -54,9 +54,15 @@ def made_elsewhere(store: Store) -> None:
 
 def show_table(result: Mapping[str, Any]) -> None:
     """Every figure of `python -m core correlate` for this table."""
-    st.dataframe(metric_table(result), alt="Correlation of each metric with what people recognised")
-    st.dataframe(people_table(result), alt="Agreement between annotators, and the human reference")
-    st.caption(f"n = {result['n']}, unscored {result['unscored']}. Scores are oriented: higher means more leakage.")
+    for table, alt in (
+        (metric_table(result), "Correlation of each metric with what people recognised"),
+        (people_table(result), "Agreement between annotators, and the human reference"),
+    ):
+        right = {name: st.column_config.TextColumn(alignment="right") for name in table.columns}
+        st.dataframe(table, column_config=right, alt=alt, width="content")
+    st.caption(
+        f"n = {result['n']}, unscored {result['unscored']}. {MEANING} Scores are oriented: higher means more leakage."
+    )
 
 
 def keep_link(**values: str) -> None:

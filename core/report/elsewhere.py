@@ -6,13 +6,18 @@ from typing import Any
 import pandas as pd
 
 LEVELS = {
-    ("image_level", "spearman"): "Images: Spearman with p",
-    ("image_level", "kendall"): "Images: Kendall τ-b with p",
-    ("image_level", "auc"): "Images: AUC of recognisable",
-    ("within_original", "pairwise_accuracy"): "Within original: pairwise accuracy",
+    ("image_level", "spearman"): "Spearman",
+    ("image_level", "kendall"): "Kendall τ-b",
+    ("image_level", "auc"): "AUC",
+    ("within_original", "pairwise_accuracy"): "Within original",
     ("setting_level", "spearman"): "Settings: Spearman",
-    ("setting_level", "kendall"): "Settings: Kendall τ-b",
+    ("setting_level", "kendall"): "Settings: Kendall",
 }
+MEANING = (
+    "Spearman and Kendall: of each image's score with p, the share of annotators that recognised it. AUC: of being "
+    "recognised by most. Within original: how often the score says rightly which of two reconstructions of one "
+    "original leaks more. Settings: of each setting's mean score with its share recognisable."
+)
 REFERENCES = {
     "split_half": "Two annotators against the others, mean Spearman",
     "one_against_rest": "Each annotator against the mean of the rest, mean Spearman",

@@ -1,12 +1,14 @@
 """The Correlations page without a browser: figures, words, links. The plot itself: tests/e2e."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.labels.annotators import annotator_id
 from core.labels.answers import answer_reconstruction
+from core.labels.imports import import_table
 from core.storage.store import Store
 from tests.filled_store import fill_store
 
@@ -69,6 +71,17 @@ def test_one_run_by_link(app: Callable[..., AppTest], store: Store) -> None:
     filled = fill_store(store, originals=4, runs=2, labels=8)
     assert figures(app(PAGE))["n"] == "8"
     assert figures(app(PAGE, run=str(filled.runs[1])))["n"] == "4"
+
+
+def test_a_table_made_elsewhere_by_link(app: Callable[..., AppTest], store: Store, shared: Path) -> None:
+    """Figures: shared/REFERENCE.md, "Human data to test with"; tests/commands checks the command line's against it."""
+    table = import_table(store, "study.csv", (shared / "data" / "human_study_convnet.csv").read_bytes())
+    test = app(PAGE, table=str(table))
+    assert not test.exception
+    metrics, people = (one.value for one in test.dataframe)
+    assert metrics.loc["lpips"].tolist() == ["0.4242", "0.3121", "0.7208", "0.7187", "0.8214", "0.7143"]
+    assert people.loc["Fleiss' κ", "figure"] == "0.4088"
+    assert any("There are no scores yet" in one.value for one in test.markdown)  # the store's own stay empty
 
 
 @pytest.mark.parametrize(
