@@ -66,6 +66,8 @@ class Observation:
             "batch_size": self.batch_size,
             "batchnorm": self.batchnorm,
             "reduction": self.reduction,
+            "parameters": list(self.gradients),  # their order decides the order of sums, and so the last bits
+            "state": list(self.weights),
         }
         tensors = {f"weights/{name}": tensor for name, tensor in self.weights.items()}
         tensors |= {f"gradients/{name}": tensor for name, tensor in self.gradients.items()}
@@ -80,12 +82,14 @@ class Observation:
         try:
             spec = ModelSpec.from_json(json.dumps(header["spec"]))
             batch_size, batchnorm, reduction = header["batch_size"], header["batchnorm"], header["reduction"]
+            gradients = _group(tensors, "gradients/", header["parameters"])
+            weights = _group(tensors, "weights/", header["state"])
         except (KeyError, TypeError, ValueError) as error:
             raise UserError("This observation does not say what model and update it is of; make it anew.") from error
         observation = Observation(
             spec=spec,
-            weights=_group(tensors, "weights/"),
-            gradients=_group(tensors, "gradients/"),
+            weights=weights,
+            gradients=gradients,
             batch_size=batch_size,
             batchnorm=batchnorm,
             labels=tensors.get("labels"),
@@ -95,8 +99,9 @@ class Observation:
         return observation
 
 
-def _group(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+def _group(tensors: dict[str, torch.Tensor], prefix: str, names: list[str]) -> dict[str, torch.Tensor]:
+    """The tensors under `prefix` in the order of `names`, in memory of their own; KeyError when one is missing."""
+    return {name: tensors[prefix + name].clone() for name in names}
 
 
 def _check(observation: Observation) -> None:

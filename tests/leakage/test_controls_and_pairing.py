@@ -1,0 +1,83 @@
+"""Donors by hand, gradients swapped and nothing else, and pairings against every permutation."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+
+from core.errors import UserError
+from core.leakage.controls import mismatched, pick_donors
+from core.leakage.pairing import pair_batches
+from core.leakage.threat import ThreatModel
+from core.leakage.victim import observe
+from core.models.build import build_model
+from core.models.spec import ModelSpec
+
+
+def test_donors_share_the_class_where_they_can() -> None:
+    labels = [[0], [1], [0], [2], [1]]
+    # 0 -> 2 (class 0); 1 -> 4 (class 1); 3: no other of class 2, so the next one; 4 -> 1
+    assert pick_donors(labels, [0, 1, 3, 4]) == (2, 4, 4, 1)
+
+
+def test_donors_of_batches_share_as_many_classes_as_they_can() -> None:
+    assert pick_donors([[0, 0], [0, 1], [0, 0], [1, 2]], [0, 1]) == (2, 2)
+
+
+def test_one_update_has_no_donor() -> None:
+    with pytest.raises(UserError, match="only one"):
+        pick_donors([[0]], [0])
+
+
+def test_mismatched_swaps_gradients_and_keeps_labels() -> None:
+    spec = ModelSpec("lenet", 3, height=8, width=8)
+    images = torch.rand((3, 1, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    observation, _ = observe(build_model(spec), spec, images, torch.tensor([[0], [1], [2]]), ThreatModel())
+    control = mismatched(observation.select([0, 1]), observation.select([2, 0]))
+    assert control.labels is not None
+    assert control.labels.tolist() == [[0], [1]]
+    for name, gradient in control.gradients.items():
+        assert torch.equal(gradient[0], observation.gradients[name][2])
+    with pytest.raises(UserError, match="as many updates"):
+        mismatched(observation.select([0, 1]), observation.select([2]))
+
+
+def test_a_shuffled_batch_is_put_in_order() -> None:
+    source = np.random.default_rng(0)
+    originals = source.integers(0, 256, (2, 4, 3, 3, 3), dtype=np.uint8)
+    order = np.array([[2, 0, 3, 1], [1, 3, 0, 2]])
+    shuffled = np.stack([originals[n][order[n]] for n in range(2)])[:, None]
+    pairing = pair_batches(originals, shuffled)
+    assert np.array_equal(pairing.permutation[:, 0], order)
+    assert pairing.costs.max() == 0
+    assert (pairing.method, pairing.cost_name) == ("assignment", "mse")
+
+
+def test_the_assignment_is_the_cheapest_of_all() -> None:
+    source = np.random.default_rng(1)
+    originals = source.integers(0, 256, (1, 4, 2, 2, 1), dtype=np.uint8)
+    guesses = source.integers(0, 256, (1, 2, 4, 2, 2, 1), dtype=np.uint8)
+    pairing = pair_batches(originals, guesses)
+    for restart in range(2):
+        sums = [
+            sum(((guesses[0, restart, b] / 255 - originals[0, o] / 255) ** 2).mean() for b, o in enumerate(order))
+            for order in permutations(range(4))
+        ]
+        assert pairing.costs[0, restart].sum() == pytest.approx(min(sums))
+        assert sorted(pairing.permutation[0, restart]) == [0, 1, 2, 3]
+
+
+def test_batch_one_is_given() -> None:
+    black, white = np.zeros((1, 1, 2, 2, 3), np.uint8), np.full((1, 1, 1, 2, 2, 3), 255, np.uint8)
+    pairing = pair_batches(black, white)
+    assert (pairing.method, pairing.cost_name, pairing.permutation.item()) == ("given", "", 0)
+    assert pairing.costs.item() == 1.0  # every value differs by the whole range
+
+
+def test_other_shapes_and_costs_are_refused() -> None:
+    images = np.zeros((1, 2, 2, 2, 3), np.uint8)
+    with pytest.raises(UserError, match="Expected originals"):
+        pair_batches(images, images)
+    with pytest.raises(UserError, match="one of mse"):
+        pair_batches(images, images[:, None], cost="vibes")
