@@ -49,10 +49,12 @@ class Runner:
     def turn(self) -> bool:
         """One round: poll, store, obey. False when there was nothing to do."""
         if self._work is None:
-            self._work = None if self.ending else self._next()
-            if self._work is None:
+            row = None if self.ending else self._claim()
+            if row is None:
                 self._rest()
                 return False
+            self._work = self._begin(row)
+            return True
         self._busy = time.monotonic()
         events = self._workers().poll(POLL_SECONDS if self._work.flying else 0.0)
         wanted = self._look_after()
@@ -64,15 +66,14 @@ class Runner:
                 self._work = None
         return True
 
-    def _next(self) -> JobWork | None:
+    def _claim(self) -> Row | None:  # type: ignore[type-arg]
         with self.store.database.read() as connection:
             waiting = select(jobs.c.id).where(jobs.c.state.in_(("queued", "running"))).limit(1)
             if connection.execute(waiting).first() is None:
                 return None
         with self.store.database.write() as connection:
             fail_orphans_of_failure(connection)
-            row = claim(connection, self.owner, self.store.settings.lease_seconds)
-        return None if row is None else self._begin(row)
+            return claim(connection, self.owner, self.store.settings.lease_seconds)
 
     def _begin(self, row: Row) -> JobWork | None:  # type: ignore[type-arg]
         log.info("job %d (%s), attempt %d", row.id, row.title, row.attempt + 1)
