@@ -191,7 +191,7 @@ def _by_hand(prepared: tuple[Prepared, ...], spec: ModelSpec) -> tuple[Prepared,
 def _preview(prepared: tuple[Prepared, ...]) -> None:
     """The first few originals, as the victim will see them."""
     figures = [
-        _shared.figure(_thumbnail(p), f"Original {p.name}, label {p.label}", width=58, caption=f"{p.label}")
+        _shared.figure(_thumbnail(p), f"Original {p.name}, label {p.label}", width=50, caption=f"{p.label}")
         for p in prepared[:SHOWN]
     ]
     st.html(_shared.pictures_html(figures))

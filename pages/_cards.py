@@ -136,21 +136,28 @@ def _scores(card: Card, sort: str) -> str:
         return '<div class="hidden-scores">Not scored yet.</div>'
     known = [name for name in METRICS if name in card.scores]
     known += sorted(set(card.scores) - set(known))
-    rows = "".join(_score_row(name, card.scores[name], name == sort) for name in known)
-    return f'<table class="scores">{rows}</table>'
+    rows = "".join(
+        _score_row(name, value, name == sort) for name in known if (value := card.scores[name].value) is not None
+    )
+    return f'<table class="scores">{rows}</table>{_unscored(card, known)}'
 
 
-def _score_row(name: str, score: Score, sorted_by: bool) -> str:
+def _score_row(name: str, value: float, sorted_by: bool) -> str:
     record = METRICS.get(name)
     kind = " ".join(
         w for w in ("sorted" if sorted_by else "", "diagnostic" if record and record.diagnostic else "") if w
     )
-    if score.value is None:
-        shown = f'<td title="{escape(score.reason)}" colspan="2">not scored</td>'
-    else:
-        shown = f'<td>{number(score.value)}</td><td class="unit">{escape(unit(name))}</td>'
     label = f'<th title="{escape(_explain(name))}">{escape(short_name(name))} {arrow(name)}</th>'
-    return f'<tr class="{kind}">{label}{shown}</tr>'
+    return f'<tr class="{kind}">{label}<td>{number(value)}</td><td class="unit">{escape(unit(name))}</td></tr>'
+
+
+def _unscored(card: Card, known: list[str]) -> str:
+    """The metrics without a value, folded away with their reasons."""
+    missing = [name for name in known if card.scores[name].value is None]
+    if not missing:
+        return ""
+    reasons = "".join(f"<li>{escape(short_name(n))}: {escape(card.scores[n].reason)}</li>" for n in missing)
+    return f'<details class="unscored"><summary>{len(missing)} not scored</summary><ul>{reasons}</ul></details>'
 
 
 def _hidden() -> str:

@@ -118,8 +118,19 @@ def _spec(found: Curve) -> dict[str, object]:
         "mark": {"type": "line", "interpolate": "monotone"},
         "encoding": {
             "x": {"field": "step", "type": "quantitative", "title": "step"},
-            "y": {"field": "loss", "type": "quantitative", "title": "loss of the attack", "scale": scale},
-            "color": {"field": "over the updates", "type": "nominal", "sort": ["median", "lowest"]},
+            "y": {
+                "field": "loss",
+                "type": "quantitative",
+                "title": "loss of the attack",
+                "scale": scale,
+                "axis": {"format": ".0e", "tickCount": 5},
+            },
+            "color": {
+                "field": "over the updates",
+                "type": "nominal",
+                "sort": ["median", "lowest"],
+                "legend": {"orient": "top", "title": None},
+            },
         },
     }
 

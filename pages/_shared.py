@@ -205,8 +205,12 @@ def number(value: float | None, digits: int = 3) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "\u2212∞"
     size = abs(value)
-    decimals = max(0, digits - 1 - math.floor(math.log10(size))) if size >= 1e-4 else digits + 1
-    text = f"{value:.{decimals}f}" if size < 10**6 else f"{value:.{digits - 1}e}"
+    if size == 0:
+        return "0"
+    if not 1e-3 <= size < 10**6:
+        mantissa, exponent = f"{value:.{digits - 2}e}".split("e")
+        return f"{mantissa}e{int(exponent)}".replace("-", "\u2212")
+    text = f"{value:.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"
     return text.replace("-", "\u2212")
 
 

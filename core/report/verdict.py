@@ -94,7 +94,9 @@ class Verdict:
     judged: int
     originals: int
     undetermined: int  # originals left out of n: too few answers, or no score
-    failed: int  # originals on which the attack itself reported failure
+    failed: (
+        int  # originals that do not count as leaked and on which the attack itself reports that it did not get there
+    )
     interval: Estimate
     worst: tuple[Evidence, ...]
     controls: tuple[ControlCheck, ...]
@@ -113,7 +115,8 @@ def verdict(evidence: Sequence[Evidence], threshold: Threshold) -> Verdict:
     judged, leaked = _count(attacked, basis, threshold)
     worst = tuple(sorted(attacked, key=lambda e: _order(e, threshold), reverse=True)[:WORST])
     controls = tuple(_check(role, evidence, leaked or attacked, threshold) for role in CONTROL_ROLES)
-    failed = sum(e.status != "ok" for e in attacked)
+    shown = {e.reconstruction for e in leaked}
+    failed = sum(e.status != "ok" and e.reconstruction not in shown for e in attacked)
     outcome: Outcome
     if basis == "nothing":
         outcome = "pending"
@@ -223,5 +226,7 @@ def _notes(outcome: Outcome, basis: Basis, originals: int, judged: int, failed: 
     if basis == "threshold" and judged < originals:
         notes.append(f"{originals - judged} of {originals} originals have no score.")
     if failed:
-        notes.append(f"The attack failed on {failed} of {originals} originals; that says nothing about their safety.")
+        notes.append(
+            f"On {failed} of {originals} originals the attack failed by its own account: that says nothing of their safety."
+        )
     return tuple(notes)

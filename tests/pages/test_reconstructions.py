@@ -46,7 +46,7 @@ def test_scores_are_hidden_until_answered_and_the_switch_shows_them(app, store):
     test.toggle(key="scores").set_value(True).run()
     assert all("PSNR ↑" in card and "MSE ↓" in card for card in cards(test))
     assert "∞" in cards(test)[0]  # the first of the fixture's first run is perfect
-    assert "not scored" in cards(test)[2]  # its last ssim is left out, with a reason
+    assert "1 not scored" in cards(test)[2]  # its last ssim is left out, with a reason
 
 
 def test_an_inline_answer_is_stored_at_once_as_not_blind(app, store):

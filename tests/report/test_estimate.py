@@ -40,5 +40,5 @@ def test_without_runs_the_table_is_named_and_a_guess_is_called_one(store):
     (architecture, attack), (rate, used) = next(iter(RATES.items()))
     found = estimate(store, work(architecture=architecture, attack=attack))
     assert found.seconds == pytest.approx(COLD_SECONDS + used * 2400 / rate)
-    assert "2 CPU cores" in found.basis
+    assert "CPU cores" in found.basis
     assert "guess" in estimate(store, work(architecture="unheard-of")).basis

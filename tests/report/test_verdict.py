@@ -98,9 +98,9 @@ def test_a_failed_attack_is_never_called_safe():
     assert (found.outcome, found.failed) == ("nothing shown", 2)
     text = " ".join((found.headline, *found.notes))
     assert "does not make the update safe" in text
-    assert "The attack failed on 2 of 2 originals" in text
+    assert "On 2 of 2 originals the attack failed by its own account" in text
     # The word appears only where it is denied.
-    assert text.count("safe") == text.count("does not make the update safe") + text.count("nothing about their safety")
+    assert text.count("safe") == text.count("does not make the update safe") + text.count("nothing of their safety")
 
 
 def test_no_control_at_all_or_an_unscored_one_is_inconclusive():
