@@ -226,7 +226,6 @@ def _notes(outcome: Outcome, basis: Basis, originals: int, judged: int, failed: 
     if basis == "threshold" and judged < originals:
         notes.append(f"{originals - judged} of {originals} originals have no score.")
     if failed:
-        notes.append(
-            f"On {failed} of {originals} originals the attack failed by its own account: that says nothing of their safety."
-        )
+        trouble = f"On {failed} of {originals} originals the attack failed by its own account"
+        notes.append(f"{trouble}: that says nothing of their safety.")
     return tuple(notes)
