@@ -66,9 +66,11 @@ def summary(result: AuditResult) -> Iterator[str]:
             found = [n for n in numbers if n is not None]
             cells.append(f"{np.median(found):12.4g}" if found else f"{'–':>12}")
         yield f"{name:<18}" + "".join(cells) + ("   ↑" if METRICS[name].direction == "higher" else "   ↓")
+    missing: dict[str, list[str]] = {}
     for name, values in result.scores.items():
         if all(value is None for value, _ in values):
-            yield f"{name} is unavailable: {values[0][1]}"
+            missing.setdefault(values[0][1].removeprefix("unavailable: "), []).append(name)
+    yield from (f"unavailable: {', '.join(names)}: {reason}" for reason, names in missing.items())
 
 
 def _write_images(folder: Path, rows: list[Row]) -> None:

@@ -13,6 +13,7 @@ from core.settings import Settings, load_settings
 HELP = "Say which devices, weights, database, storage and versions SemSight finds here."
 EXAMPLES = """examples:
   python -m core doctor
+  python -m core doctor --download      fetch the pretrained weights that LPIPS needs (0.8 GB), each with its checksum
   SEMSIGHT_HOME=/data/semsight python -m core doctor
 """
 PACKAGES = ("torch", "torchvision", "streamlit", "lpips", "scikit-image", "scipy", "pandas", "dask", "sqlalchemy")
@@ -21,25 +22,27 @@ Finding = tuple[bool, str, str]  # fine?, what, what was found
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command takes no arguments."""
+    """Declare the command's arguments."""
+    parser.add_argument("--download", action="store_true", help="fetch weights that are missing, with their checksums")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one line a finding; 0 unless the database or the storage cannot be used."""
+    """Print one line a finding; 0 unless the store cannot be used or a download that was asked for failed."""
     settings = load_settings()
     usable = True
-    for fine, subject, found in _findings(settings):
+    for fine, subject, found in _findings(settings, arguments.download):
         print(f"{'ok     ' if fine else 'missing'}  {subject:<32} {found}")
-        usable = usable and (fine or subject not in ("storage", "database"))
+        needed = subject in ("storage", "database") or (arguments.download and subject.endswith("-features"))
+        usable = usable and (fine or not needed)
     return 0 if usable else 1
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
+def _findings(settings: Settings, download: bool) -> Iterator[Finding]:
     yield True, "semsight", f"{__version__} on Python {platform.python_version()}, {platform.platform()}"
     yield from (_package(name) for name in PACKAGES)
     yield from _devices()
     yield from _store(settings)
-    yield from _weights(settings)
+    yield from _weights(settings, download)
 
 
 def _package(name: str) -> Finding:
@@ -75,12 +78,12 @@ def _store(settings: Settings) -> Iterator[Finding]:
     yield True, "database", make_url(settings.database_url).render_as_string(hide_password=True)
 
 
-def _weights(settings: Settings) -> Iterator[Finding]:
+def _weights(settings: Settings, download: bool) -> Iterator[Finding]:
     from core.metrics.registry import METRICS, availability
     from core.models.weights import WEIGHTS, MissingWeights, find_weights
 
     for name in WEIGHTS:
-        found = find_weights(name, settings)
+        found = find_weights(name, settings, download=download)
         if isinstance(found, MissingWeights):
             yield False, name, found.reason
         else:
