@@ -162,8 +162,14 @@ class JobWork:
             checkpoint=artifacts.read_bytes(kept) if kept else None,
             checkpoint_number=row.checkpoint_version,
             checkpoint_seconds=settings.checkpoint_seconds,
-            device=settings.device if self.payload.device == "auto" else self.payload.device,
+            device=self._device(),
         ).to_bytes()
+
+    def _device(self) -> str:
+        settings = self.store.settings
+        device = settings.device if self.payload.device == "auto" else self.payload.device
+        # a Dask worker sees only the GPU that it is pinned to, which is its first
+        return "cuda" if settings.executor == "dask" and device.startswith("cuda") else device
 
     def _pixels(self) -> StoredPixels:
         payload = self.payload
