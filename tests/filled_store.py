@@ -63,7 +63,7 @@ def score(original: np.ndarray, reconstruction: np.ndarray) -> dict[str, float]:
 def fill_store(
     store: Store, *, originals: int = 40, runs: int = 2, labels: int = 0, seed: int = 0, annotator: str = "Ana"
 ) -> Filled:
-    """Write `runs` finished attack jobs over `originals` photographs, each with 2 prior controls, and `labels` answers.
+    """Write `runs` finished attack jobs over `originals` photographs, each with 2 controls, and `labels` answers.
 
     Reconstructions grow worse along the targets, so scores and answers correlate. The first of run 1 is perfect
     (PSNR is infinite); ssim of the last target of each run is unscored, with a reason.
@@ -88,10 +88,10 @@ def fill_store(
     chosen: list[int] = []
     controls: list[int] = []
     for run in range(runs):
-        job, attacked, prior = _fill_run(store, run, images, shas, original_ids, seed)
+        job, attacked, control = _fill_run(store, run, images, shas, original_ids, seed)
         run_ids.append(job)
         chosen += attacked
-        controls += prior
+        controls += control
     filled = Filled(tuple(run_ids), original_ids, tuple(chosen), tuple(controls), labels)
     _fill_labels(store, filled, labels, annotator)
     return filled
@@ -122,8 +122,8 @@ def _fill_run(
             )
         ).inserted_primary_key[0]  # fmt: skip
         rows: list[StoredScore] = []
-        ids: dict[str, list[int]] = {"attack": [], "prior": []}
-        for role, pictures in (("attack", made), ("prior", noise)):
+        ids: dict[str, list[int]] = {"attack": [], "mismatched": []}
+        for role, pictures in (("attack", made), ("mismatched", noise)):
             for target, picture in enumerate(pictures):
                 reconstruction, pairing = _store_one(
                     store, connection, job, role, target, picture, original_ids[target]
@@ -135,7 +135,7 @@ def _fill_run(
         bump(connection, "jobs")
         bump(connection, "reconstructions")
         bump(connection, "scores")
-    return job, ids["attack"], ids["prior"]
+    return job, ids["attack"], ids["mismatched"]
 
 
 def _store_one(store, connection, job, role, target, picture, original_id):  # type: ignore[no-untyped-def]

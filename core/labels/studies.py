@@ -74,7 +74,7 @@ def find_study(store: Store, name: str) -> Study:
 
 
 def default_study(store: Store) -> Study:
-    """The open study over every chosen reconstruction of every attack, made at the first call."""
+    """The open study over all that people judge (see `labelled_role`), made at the first call."""
     query = select(studies.c.id).where(studies.c.name == DEFAULT_STUDY)
     with store.database.read() as connection:
         missing = connection.execute(query).first() is None
@@ -97,14 +97,18 @@ def default_study(store: Store) -> Study:
 
 
 def labelled_role() -> ColumnElement[bool]:
-    """The reconstructions that people judge: what the attack itself chose, never its controls."""
-    return and_(reconstructions.c.chosen, reconstructions.c.role == "attack")
+    """The reconstructions that people judge: what the attack chose, and what it made without the update.
+
+    The prior's images tell how often people recognise what cannot be a leak. A mismatched gradient's are left out:
+    they may show its donor as clearly as can be, which "recognisable?" cannot tell from the original.
+    """
+    return and_(reconstructions.c.chosen, reconstructions.c.role.in_(("attack", "prior")))
 
 
 def ensure_item(connection: Connection, study: Study, reconstruction_id: int) -> int:
     """The item of `study` that shows this reconstruction, made if it is missing (inside a write transaction).
 
-    Raises UserError for a reconstruction that does not exist or is not judged (a control, an unchosen restart).
+    Raises UserError for a reconstruction that does not exist or that nobody judges (see `labelled_role`).
     """
     found = _items_of(connection, study, [reconstruction_id])
     if not found:

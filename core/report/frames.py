@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, and_, select
 
 from core.labels.recognition import FEWEST_ANSWERS, Recognition
-from core.labels.studies import labelled_role
 from core.metrics.base import Metric
 from core.metrics.registry import METRICS
 from core.registry import look_up
@@ -79,7 +78,7 @@ def labelled_runs(store: Store) -> dict[int, str]:
     """Title by id of the runs that have reconstructions to judge, newest first."""
     query = (
         select(jobs.c.id, jobs.c.title)
-        .where(jobs.c.id.in_(select(reconstructions.c.job_id).where(labelled_role()).distinct()))
+        .where(jobs.c.id.in_(select(reconstructions.c.job_id).where(_attacked()).distinct()))
         .order_by(jobs.c.id.desc())
     )
     with store.database.read() as connection:
@@ -155,6 +154,11 @@ def points(frame: pd.DataFrame, x: Axis, y: Axis) -> tuple[list[Points], int]:
     return kinds, infinite
 
 
+def _attacked() -> ColumnElement[bool]:
+    """What correlations are about: the attack's own choices, without controls."""
+    return and_(reconstructions.c.chosen, reconstructions.c.role == "attack")
+
+
 def _subjects(connection: Connection, run: int | None) -> pd.DataFrame:
     query = (
         select(
@@ -169,7 +173,7 @@ def _subjects(connection: Connection, run: int | None) -> pd.DataFrame:
         .join(pairings, pairings.c.reconstruction_id == reconstructions.c.id)
         .join(originals, originals.c.id == pairings.c.original_id)
         .join(jobs, jobs.c.id == reconstructions.c.job_id)
-        .where(labelled_role(), pairings.c.reference == REFERENCE)
+        .where(_attacked(), pairings.c.reference == REFERENCE)
         .order_by(reconstructions.c.id)
     )
     if run is not None:

@@ -38,6 +38,15 @@ def test_every_chosen_reconstruction_comes_once_and_no_control(store: Store, fil
     assert progress(store, study, ana) == StudyProgress(12, 12)
 
 
+def test_what_the_prior_makes_alone_is_judged_too(store: Store, filled: Filled) -> None:
+    table = schema.reconstructions
+    with store.database.write() as connection:
+        connection.execute(table.update().where(table.c.id == filled.controls[0]).values(role="prior"))
+    study, ana = default_study(store), annotator_id(store, "Ana")
+    shown = {item.reconstruction_id for item in next_items(store, study, ana, 99)}
+    assert shown == {*filled.reconstructions, filled.controls[0]}
+
+
 def test_the_order_is_seeded_and_differs_between_annotators(store: Store, filled: Filled) -> None:
     study = default_study(store)
     ana, ben = annotator_id(store, "Ana"), annotator_id(store, "Ben")

@@ -21,7 +21,7 @@ def test_without_answers_the_named_threshold_decides(store):
     scores = [c.scores["psnr"].value for c in reconstruction_page(store, Query(run=1)).cards]
     assert found.leaked == sum(score >= 20.0 for score in scores)
     assert (found.basis, found.judged) == ("threshold", 6)
-    assert [c.role for c in found.controls if c.count] == ["prior"]
+    assert [c.role for c in found.controls if c.count] == ["mismatched"]
 
 
 def test_blind_answers_count_alone_and_others_only_where_there_are_no_blind_ones(store):

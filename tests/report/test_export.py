@@ -31,7 +31,7 @@ def test_it_holds_run_settings_scores_answers_and_images(page, store):
     assert rows[0]["scores"]["psnr"] == "inf"  # strict JSON: an infinity is a word
     assert rows[2]["unscored"] == {"ssim": "left out on purpose by the fixture"}
     assert (rows[0]["recognised"], rows[0]["answers"]) == (1, 1)
-    assert len([row for row in data["reconstructions"] if row["role"] == "prior"]) == 2
+    assert len([row for row in data["reconstructions"] if row["role"] == "mismatched"]) == 2
     assert page.count("data:image/png;base64,") == 2 * 5
     assert data["verdict"]["answers_blind"] is False
 

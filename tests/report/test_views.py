@@ -69,8 +69,8 @@ def test_a_score_filter_keeps_what_lies_within_its_bounds(store, filled):
 
 
 def test_other_runs_and_roles_stay_out(store, filled):
-    assert role_counts(store, 1) == {"attack": 10, "prior": 2}
-    assert len(reconstruction_page(store, Query(run=1, role="prior")).cards) == 2
+    assert role_counts(store, 1) == {"attack": 10, "mismatched": 2}
+    assert len(reconstruction_page(store, Query(run=1, role="mismatched")).cards) == 2
     ids = {c.reconstruction for c in reconstruction_page(store, Query(run=2, size=50)).cards}
     assert ids == set(filled.reconstructions[10:])
 
