@@ -189,6 +189,7 @@ function layout(data, style) {
     linecolor: colour("--st-border-color"),
     zeroline: false,
     automargin: true,
+    exponentformat: "e", // 4e-5, not 40µ: the digits that cards and tables show
     ...(spec.percent ? { tickformat: ".0%" } : {}),
   });
   return {

@@ -20,6 +20,7 @@ CONTROL_RULE = (
     "score of the originals that count as leaked (of all attacked originals, where none counts)."
 )
 WORST = 4
+FAILURES = ("diverged", "stalled")  # beginnings of an attack's status; one that used all its iterations did not fail
 
 Basis = Literal["people", "few answers", "threshold", "nothing"]
 Outcome = Literal["leaks", "nothing shown", "inconclusive", "pending"]
@@ -116,7 +117,7 @@ def verdict(evidence: Sequence[Evidence], threshold: Threshold) -> Verdict:
     worst = tuple(sorted(attacked, key=lambda e: _order(e, threshold), reverse=True)[:WORST])
     controls = tuple(_check(role, evidence, leaked or attacked, threshold) for role in CONTROL_ROLES)
     shown = {e.reconstruction for e in leaked}
-    failed = sum(e.status != "ok" and e.reconstruction not in shown for e in attacked)
+    failed = sum(e.status.startswith(FAILURES) and e.reconstruction not in shown for e in attacked)
     outcome: Outcome
     if basis == "nothing":
         outcome = "pending"

@@ -87,7 +87,7 @@ def test_the_demo_button_queues_the_demo(serve, page: Page):
     expect(page.get_by_text("cancel", exact=False).first).to_be_visible()
 
 
-def test_a_link_to_no_run_is_one_sentence(serve, page: Page):
+def test_bad_input_40_a_link_to_no_run_is_one_sentence(serve, page: Page):
     app = serve(lambda store: fill_store(store, originals=2, runs=1))
     page.goto(f"{app.url}/reconstructions?run=../../etc/passwd")
     alert = page.get_by_role("alert")

@@ -103,6 +103,11 @@ def test_a_failed_attack_is_never_called_safe():
     assert text.count("safe") == text.count("does not make the update safe") + text.count("nothing of their safety")
 
 
+def test_an_attack_that_used_all_its_iterations_did_not_fail() -> None:
+    assert verdict(attacked(6.0, 7.0, status="stopped: all iterations used, loss 5e-08"), PSNR).failed == 0
+    assert verdict(attacked(6.0, 7.0, status="stalled: the loss stopped falling at 1e-02"), PSNR).failed == 2
+
+
 def test_no_control_at_all_or_an_unscored_one_is_inconclusive():
     bare = verdict(attacked(52.0), PSNR)
     assert bare.outcome == "inconclusive"
