@@ -1,11 +1,13 @@
 """Costs and label recovery against values worked out by hand."""
 
+from collections import Counter
+
 import pytest
 import torch
 
 from core.attacks.basis import SmoothBasis
 from core.attacks.costs import cosine_distance, squared_l2, total_variation
-from core.attacks.labels import from_bias, from_row_sums, recover_labels
+from core.attacks.labels import from_bias, from_row_sums, last_layer, recover_labels
 from core.errors import UserError
 from core.leakage.threat import ThreatModel
 from core.models.spec import ModelSpec
@@ -46,6 +48,44 @@ def test_a_batch_is_recovered_from_row_sums() -> None:
     sums = 5 * (0.1 - share)
     # impact = −(3.25 + .75) · 1.1 / 4 = −1.1 an image, close to the true −5/4
     assert from_row_sums(sums[None, :, None], 4).tolist() == [[2, 7, 7, 7]]
+
+
+def test_every_negative_row_is_picked_before_any_is_picked_twice() -> None:
+    # Both negative rows prove their class. Impact = −10.5 · (1 + 1/3) / 2 = −7: after one pick row 0 has −3 left, which
+    # is below −.5, so a greedy without a first pass would say 0, 0.
+    sums = torch.tensor([[-10.0, -0.5, 4.0]])
+    assert from_row_sums(sums[..., None], 2).tolist() == [[0, 1]]
+    # three images: the impact is −10.5 · (4/3) / 3 = −14/3; row 0 has −16/3 left after the first pass, row 1 is above 0
+    assert from_row_sums(sums[..., None], 3).tolist() == [[0, 0, 1]]
+    # features below 0 can make more rows negative than there are images: the most negative ones count
+    assert from_row_sums(torch.tensor([[-1.0, -3.0, -2.0]])[..., None], 2).tolist() == [[1, 2]]
+    # updates of one call that end their first pass at different picks: −10.1 · (4/3) / 2 and −10 · (4/3) / 2
+    both = torch.tensor([[-10.0, -0.1, 4.0], [-10.0, 0.1, 4.0]])
+    assert from_row_sums(both[..., None], 2).tolist() == [[0, 1], [0, 0]]
+
+
+def _in_common(found: torch.Tensor, labels: torch.Tensor) -> int:
+    pairs = zip(found.tolist(), labels.tolist(), strict=True)
+    return sum((Counter(ours) & Counter(true)).total() for ours, true in pairs)
+
+
+@pytest.mark.parametrize("batch", [2, 4])
+def test_the_first_pass_recovers_more_labels_of_random_updates(make, batch: int) -> None:  # type: ignore[no-untyped-def]
+    observation, _, labels = make(LENET, 100, ThreatModel(batch_size=batch))
+    _, weight = last_layer(observation)
+    sums = weight.sum(-1)
+    # sigmoid features are not negative: a negative row is never of an absent class
+    present = torch.zeros_like(sums, dtype=torch.bool).scatter_(1, labels, True)
+    assert bool((present | (sums >= 0)).all())
+    left, greedy = sums.clone(), []  # the same impact, without the first pass
+    impact = sums.clamp(max=0).sum(1) * (1 + 1 / 4) / batch
+    for _ in range(batch):
+        greedy.append(left.argmin(1))
+        left[torch.arange(100), greedy[-1]] -= impact
+    found = from_row_sums(weight, batch)
+    assert _in_common(found, labels) > _in_common(torch.stack(greedy, 1), labels)
+    if batch == 2:  # either both classes have a negative row, or the only negative row is of both images
+        assert torch.equal(found, labels.sort(1).values)
 
 
 @pytest.mark.parametrize("rule", ["auto", "row sums"])
