@@ -50,7 +50,8 @@ def answer(
 ) -> Recorded:
     """Store one answer; the same event_id again is no second answer.
 
-    seconds: from showing the item to the answer. blind: no score was in view.
+    seconds: from showing the item to the answer. blind: no score was in view; stored as not blind all the same
+    when this annotator has answered the item beside its original before.
     Raises UserError for an unknown item, answer or annotator, a closed study, or an event_id of another answer.
     """
     with store.database.write() as connection:
@@ -187,6 +188,9 @@ def _append(
         raise UserError("A person's answer and a simulated one cannot share an annotator; use another name.")
     about = (label_events.c.item_id == item, label_events.c.annotator_id == annotator)
     before = connection.execute(select(func.max(label_events.c.revision)).where(*about)).scalar() or 0
+    if kind == "answer" and blind:  # whoever answered beside the original knows it, even once that answer is undone
+        informed = select(label_events.c.id).where(*about, label_events.c.kind == "answer", ~label_events.c.blind)
+        blind = connection.execute(informed.limit(1)).first() is None
     row = {
         "event_id": event_id,
         "kind": kind,

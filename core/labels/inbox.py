@@ -74,7 +74,6 @@ def _store(store: Store, study: Study, annotator: int, event: dict[str, Any]) ->
     if event.get("kind") == "undo":
         taken = undo(store, event_id=event["id"], study=study, annotator=annotator, item=_item(event.get("item")))
         return taken.item if taken else None
-    seconds = event.get("seconds")
     answer(
         store,
         event_id=event["id"],
@@ -82,9 +81,16 @@ def _store(store: Store, study: Study, annotator: int, event: dict[str, Any]) ->
         item=event.get("item"),  # type: ignore[arg-type]  # answer() refuses what is no item's id
         annotator=annotator,
         answer=event.get("answer"),  # type: ignore[arg-type]  # as above
-        seconds=float(seconds) if isinstance(seconds, int | float) else None,
+        seconds=_seconds(event.get("seconds")),
     )
     return None
+
+
+def _seconds(value: Any) -> float | None:
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:  # an integer of hundreds of digits: no time at all
+        return None
 
 
 def _item(value: Any) -> int | None:

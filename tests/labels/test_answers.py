@@ -176,3 +176,16 @@ def test_an_undone_answer_counts_nowhere(store: Store, filled: Filled) -> None:
     undo(store, event_id="u", study=default_study(store), annotator=annotator_id(store, "Ana"))
     assert recognition(store) == {}
     assert recognition(store, blind_only=False) == {}
+
+
+def test_who_saw_the_original_once_is_never_blind_to_that_item_again(store: Store, filled: Filled) -> None:
+    target, other = filled.reconstructions[:2]
+    study, ana = default_study(store), annotator_id(store, "Ana")
+    say(store, "Ana", target, "yes", blind=False)
+    undo(store, event_id="u", study=study, annotator=ana)
+    assert target in [item.reconstruction_id for item in next_items(store, study, ana, 100)]  # served again
+    for reconstruction in (target, other):
+        say(store, "Ana", reconstruction, "no")
+    say(store, "Ben", target, "no")  # what Ana saw is nothing to him
+    assert {r: c.blind for r, c in current_answers(store, study, ana).items()} == {target: False, other: True}
+    assert recognition(store) == {target: Recognition(0, 1), other: Recognition(0, 1)}

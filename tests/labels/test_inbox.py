@@ -103,3 +103,11 @@ def test_an_answer_that_the_database_did_not_take_is_not_acknowledged(
     monkeypatch.setattr(inbox, "answer", true_answer)
     assert take_in(store, study, ana, batch).acknowledged == ("a", "b", "c")
     assert stored(store) == 3
+
+
+def test_seconds_beyond_every_float_are_no_seconds(store: Store, setting: tuple[Study, int, list[int]]) -> None:
+    study, ana, (first, _, _) = setting
+    event = said("a", first) | {"seconds": 10**400}
+    assert take_in(store, study, ana, [event]) == Receipt(("a",))
+    with store.database.read() as connection:
+        assert connection.execute(select(schema.label_events.c.seconds)).scalar_one() is None
