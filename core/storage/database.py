@@ -9,7 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from core.errors import UserError
 from core.storage.schema import changes
 
 HEAD = "0001"  # the newest migration; a test compares it with the scripts
@@ -18,10 +20,13 @@ WRITE_LOCK, UPGRADE_LOCK = 7_316_001, 7_316_002  # PostgreSQL advisory locks; ar
 
 
 class Database:
-    """SQLite or PostgreSQL by URL, with the same promises: writers take turns, readers never wait for them."""
+    """SQLite or PostgreSQL by URL, with the same promises: writers take turns, readers never wait for them.
+
+    Raises UserError for a URL of anything else, and ImportError when the driver is not installed.
+    """
 
     def __init__(self, url: str) -> None:
-        self.url = _with_driver(make_url(url))
+        self.url = _parse(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._writer = create_engine(self.url, pool_pre_ping=not self.is_sqlite)
         self._reader = create_engine(self.url, pool_pre_ping=not self.is_sqlite)
@@ -114,9 +119,28 @@ def upsert(connection: Connection, table: Table) -> Any:
     return dialect.insert(table)
 
 
-def _with_driver(url: URL) -> URL:
+def _parse(text: str) -> URL:
+    """The URL with our driver; UserError, without its password, when it names no database that we can use."""
+    known = "sqlite:///FILE or postgresql://USER@HOST/NAME"
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError) as error:
+        raise UserError(f"SEMSIGHT_DATABASE_URL is no database URL; write {known}, or unset it.") from error
+    kind = url.get_backend_name()
+    if kind not in ("sqlite", "postgres", "postgresql"):
+        raise UserError(
+            f"SemSight keeps its rows in SQLite or PostgreSQL, not {kind[:40]}; set SEMSIGHT_DATABASE_URL to {known}."
+        )
+    if kind == "sqlite" and url.database in (None, "", ":memory:"):
+        raise UserError(f"SEMSIGHT_DATABASE_URL names no file; write {known}, or unset it.")
     if url.drivername in ("postgres", "postgresql"):
-        return url.set(drivername="postgresql+psycopg")
+        url = url.set(drivername="postgresql+psycopg")
+    try:
+        url.get_dialect()
+    except NoSuchModuleError as error:
+        raise UserError(
+            f"SEMSIGHT_DATABASE_URL names the driver {url.get_driver_name()[:40]}, which there is not; write {known}."
+        ) from error
     return url
 
 
@@ -142,8 +166,18 @@ def _prepare_sqlite(engine: Engine, begin: str, *, query_only: bool) -> None:
 def _run_migrations(connection: Connection) -> None:
     from alembic import command  # slow to import, and wanted only when there is something to do
     from alembic.config import Config
+    from alembic.script.revision import ResolutionError
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        if not isinstance(error.__cause__, ResolutionError):
+            raise
+        raise UserError(
+            f"This home was written by a newer SemSight (its tables are of revision {error.__cause__.argument}), "
+            "which this one cannot read; update SemSight."
+        ) from error

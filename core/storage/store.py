@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import uuid4
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from core.errors import UserError
 from core.settings import Settings
@@ -23,7 +23,7 @@ class Store:
 def open_store(settings: Settings) -> Store:
     """Make the home folder if it is absent and bring its tables up to date; safe from several processes at once.
 
-    Raises UserError when the home cannot be written or the database cannot be reached.
+    Raises UserError when the home cannot be written or the database cannot be used.
     """
     folders = [settings.home / name for name in ("artifacts", "logs", "uploads", "weights")]
     try:
@@ -37,12 +37,28 @@ def open_store(settings: Settings) -> Store:
             f"SemSight keeps its data in {settings.home}, which cannot be written ({error.strerror}); "
             "mend its permissions or set SEMSIGHT_HOME to a folder that you can write."
         ) from error
-    database = Database(settings.database_url)
+    database = _open_database(settings.database_url)
+    return Store(database=database, artifacts=ArtifactStore(settings.home / "artifacts"), settings=settings)
+
+
+def _open_database(url: str) -> Database:
+    """The database at its newest migration; every sentence hides the password of the URL."""
+    try:
+        database = Database(url)
+    except ImportError as error:
+        raise UserError(
+            f"The Python driver of the database is not installed ({error}); install it, or mend SEMSIGHT_DATABASE_URL."
+        ) from error
     try:
         database.upgrade()
-    except OperationalError as error:
+    except (DBAPIError, OSError) as error:
+        said = str(error.orig if isinstance(error, DBAPIError) else error.strerror).strip() or type(error).__name__
+        database.dispose()
         raise UserError(
             f"The database {database.url.render_as_string(hide_password=True)} cannot be opened "
-            f"({str(error.orig).strip().splitlines()[0]}); check that it runs and that SEMSIGHT_DATABASE_URL is right."
+            f"({said.splitlines()[0]}); check that it runs and that SEMSIGHT_DATABASE_URL is right."
         ) from error
-    return Store(database=database, artifacts=ArtifactStore(settings.home / "artifacts"), settings=settings)
+    except UserError:
+        database.dispose()
+        raise
+    return database

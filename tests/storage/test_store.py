@@ -41,3 +41,39 @@ def test_opening_imports_no_torch(home: Path) -> None:
         "open_store(load_settings()); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "match"),
+    [
+        ("garbage", "is no database URL"),
+        ("postgresql://u:secret@h:port/x", "is no database URL"),
+        ("mysql://u:secret@h/x", "SQLite or PostgreSQL, not mysql"),
+        ("nonesuch://u:secret@h/x", "SQLite or PostgreSQL, not nonesuch"),
+        ("sqlite+nonesuch:///x.db", "driver"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite:////nonexistent/x.db", "cannot be opened"),
+    ],
+)
+def test_a_url_of_no_usable_database_is_one_sentence(home: Path, url: str, match: str) -> None:
+    with pytest.raises(UserError, match=match) as caught:
+        open_store(replace(load_settings(), database_url=url))
+    assert "secret" not in str(caught.value)
+    assert "SEMSIGHT_DATABASE_URL" in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_said_so(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("dear diary, " * 100)
+    with pytest.raises(UserError, match="file is not a database"):
+        open_store(replace(load_settings(), database_url=f"sqlite:///{file}"))
+
+
+def test_a_home_of_a_newer_semsight_asks_for_an_update(home: Path) -> None:
+    store = open_store(load_settings())
+    with store.database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    store.database.dispose()
+    with pytest.raises(UserError, match=r"newer SemSight \(its tables are of revision 9999\).* update SemSight"):
+        open_store(load_settings())
