@@ -11,13 +11,12 @@ from core.errors import UserError
 from core.images.load import draw_label, load_images
 from core.images.picture import Prepared
 from core.jobs.payloads import AttackJob
-from core.jobs.queue import Submitted, store_model, store_originals, submit
+from core.jobs.queue import Submitted, original_hashes, store_model, store_originals, submit
 from core.leakage.threat import ThreatModel
 from core.models.catalogue import check_spec, check_train_mode
 from core.models.presets import PRESETS, preset_weights
 from core.models.spec import ModelSpec
 from core.registry import look_up
-from core.storage import schema
 from core.storage.store import Store
 
 MOST_IMAGES = 10_000
@@ -106,7 +105,7 @@ def submit_attack(store: Store, request: AttackRequest, *, anew: bool = False) -
     payload = AttackJob(
         model=request.spec,
         originals=tuple(ids),
-        original_hashes=_hashes(store, ids),
+        original_hashes=original_hashes(store, ids),
         attack=request.attack,
         config=config,
         threat=request.threat,
@@ -132,11 +131,3 @@ def _check_image(image: Prepared, spec: ModelSpec) -> None:
         raise UserError(f"{image.name} has the shape {shape}, but the model takes {wanted}; prepare it for this model.")
     if not 0 <= image.label < spec.num_classes:
         relabel(image, image.label, spec)
-
-
-def _hashes(store: Store, ids: list[int]) -> tuple[str, ...]:
-    originals = schema.originals
-    with store.database.read() as connection:
-        rows = connection.execute(originals.select().where(originals.c.id.in_(ids))).all()
-    found = {row.id: str(row.image_sha) for row in rows}
-    return tuple(found[i] for i in ids)

@@ -37,7 +37,10 @@ def sweep_uploads(settings: Settings, now: float | None = None) -> int:
     limit = (time.time() if now is None else now) - KEPT_SECONDS
     swept = 0
     for path in settings.uploads.glob("*.upload"):
-        if path.stat().st_mtime < limit:
-            path.unlink(missing_ok=True)
-            swept += 1
+        try:
+            if path.stat().st_mtime < limit:
+                path.unlink()
+                swept += 1
+        except FileNotFoundError:  # another process swept it between the listing and now
+            continue
     return swept

@@ -2,6 +2,7 @@
 
 import io
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,3 +128,13 @@ def test_an_upload_that_cannot_be_written_is_one_sentence(home):
     settings.uploads.write_text("a file where the folder should be")
     with pytest.raises(UserError, match="could not be stored"):
         keep_upload(settings, io.BytesIO(b"x"))
+
+
+def test_an_upload_that_another_process_sweeps_first_is_no_error(home, monkeypatch):
+    settings = load_settings()
+    gone, stays = (keep_upload(settings, io.BytesIO(b"x")) for _ in range(2))
+    listed = list(settings.uploads.glob("*.upload"))
+    gone.unlink()
+    monkeypatch.setattr(Path, "glob", lambda _self, _pattern: iter(listed))
+    assert sweep_uploads(settings, now=time.time() + 25 * 3600) == 1
+    assert not stays.exists()
