@@ -19,7 +19,7 @@ MEANING = (
     "original leaks more. Settings: of each setting's mean score with its share recognisable."
 )
 REFERENCES = {
-    "split_half": "Two annotators against the others, mean Spearman",
+    "split_half": "Half of the annotators against the rest, mean Spearman",
     "one_against_rest": "Each annotator against the mean of the rest, mean Spearman",
     "cronbach_alpha": "Cronbach's α",
     "sqrt_alpha": "√α: what a perfect predictor could reach against p",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import and_, select
 
+from core.errors import UserError
 from core.labels.recognition import Recognition, recognition
 from core.metrics.registry import METRICS
 from core.registry import look_up
@@ -27,8 +28,13 @@ class RunVerdict:
 
 
 def threshold(metric: str = DEFAULT_METRIC, value: float = DEFAULT_VALUE) -> Threshold:
-    """The threshold at `value` of a registered metric; UserError for an unknown metric."""
+    """The threshold at `value` of a registered metric; UserError for an unknown metric or a diagnostic."""
     record = look_up(METRICS, metric, "metric")
+    if record.diagnostic:
+        usable = ", ".join(name for name, other in METRICS.items() if not other.diagnostic)
+        raise UserError(
+            f"{metric} is a diagnostic of the victim, which decides no verdict; choose one of {usable} as threshold."
+        )
     return Threshold(metric, short_name(metric), value, record.direction, record.unit)
 
 

@@ -8,6 +8,7 @@ from core.errors import UserError
 from core.labels.annotators import annotator_id
 from core.labels.answers import answer_reconstruction
 from core.labels.inline import answer_inline
+from core.metrics.registry import METRICS
 from core.report.evidence import run_verdict, threshold
 from tests.filled_store import fill_store
 
@@ -60,3 +61,10 @@ def test_an_unknown_metric_names_its_neighbours():
 
 def test_an_unknown_run_is_pending(store):
     assert run_verdict(store, 5, threshold()).verdict.outcome == "pending"
+
+
+def test_what_a_diagnostic_says_is_no_cut_of_a_verdict():
+    diagnostic = next(name for name, record in METRICS.items() if record.diagnostic)
+    with pytest.raises(UserError, match="diagnostic") as caught:
+        threshold(diagnostic, 0.5)
+    assert diagnostic not in str(caught.value).partition("choose")[2]  # it is not offered instead
