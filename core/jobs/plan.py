@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
 
 from core.attacks import ATTACKS, config_from_dict
 from core.errors import UserError
@@ -10,6 +11,8 @@ from core.jobs.payloads import AttackJob, Payload
 from core.leakage.controls import pick_donors
 from core.models.catalogue import check_spec, check_train_mode
 from core.registry import look_up
+
+Item = TypeVar("Item")
 
 IMAGE_SLOTS = (
     64  # images × restarts of a shard at 32×32: near a GPU's best throughput, and 10 s to a first result on CPU
@@ -72,7 +75,8 @@ def plan_attack(payload: AttackJob, labels: Sequence[int]) -> list[ShardPlan]:
     """Shards of an attack: the attack on every update, then both controls on the first `payload.controls` updates.
 
     labels: true labels of the originals in order. Each shard holds as many updates as IMAGE_SLOTS allows.
-    A job of one update has no mismatched control: there is no other gradient to swap in.
+    A target has no mismatched control when every other update holds one of its pictures, or when it is the only update:
+    there is no wrong gradient to swap in.
     """
     size = payload.threat.batch_size
     restarts = int(payload.config.get("restarts", getattr(ATTACKS[payload.attack].config, "restarts", 1)))
@@ -84,7 +88,13 @@ def plan_attack(payload: AttackJob, labels: Sequence[int]) -> list[ShardPlan]:
     controls = updates[: payload.controls]
     plans = [ShardPlan("attack", tuple(part)) for part in _parts(updates, width)]
     if len(updates) >= 2:
-        plans += [ShardPlan("mismatched", tuple(p), pick_donors(batches, p)) for p in _parts(controls, width)]
+        pictures = [payload.original_hashes[u * size : (u + 1) * size] for u in updates]
+        donors = pick_donors(batches, controls, pictures)
+        pairs = [(target, donor) for target, donor in zip(controls, donors, strict=True) if donor is not None]
+        plans += [
+            ShardPlan("mismatched", tuple(t for t, _ in part), tuple(d for _, d in part))
+            for part in _parts(pairs, width)
+        ]
     plans += [ShardPlan("prior", tuple(part)) for part in _parts(controls, width)]
     return plans
 
@@ -105,5 +115,5 @@ def split(plan: ShardPlan) -> tuple[ShardPlan, ShardPlan] | None:
     )
 
 
-def _parts(numbers: range, width: int) -> list[range]:
-    return [numbers[start : start + width] for start in range(0, len(numbers), width)]
+def _parts(items: Sequence[Item], width: int) -> list[Sequence[Item]]:
+    return [items[start : start + width] for start in range(0, len(items), width)]

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from core.leakage.observation import Observation
 
 
-def pick_donors(labels: Sequence[Sequence[int]], targets: Sequence[int]) -> tuple[int, ...]:
-    """For each target update the index of another update whose gradient takes its place.
+def pick_donors(
+    labels: Sequence[Sequence[int]], targets: Sequence[int], pictures: Sequence[Sequence[str]] | None = None
+) -> tuple[int | None, ...]:
+    """For each target update the index of another update whose gradient takes its place, or None where there is none.
 
-    labels: all updates of the job, M × B. The donor shares as many classes with the target as any other update does (so
-    that the labels still fit the gradient and only the picture is wrong); of equals, the next one after the target.
-    Raises UserError when the job has no other update.
+    labels, pictures: all updates of the job, M × B. Equal pictures are equal pixels: an update that holds a picture of
+    the target is no donor, as its gradient would leak the target itself. Without `pictures` all count as different. Of
+    the donors left it is the one that shares the most classes with the target (so that the labels still fit the gradient
+    and only the picture is wrong); of equals, the next one after it. Raises UserError when the job has no other update.
     """
     count = len(labels)
     if count < 2:
@@ -39,7 +42,15 @@ def pick_donors(labels: Sequence[Sequence[int]], targets: Sequence[int]) -> tupl
     def rank(target: int, step: int) -> tuple[int, int]:
         return (-shared(target, (target + step) % count), step)
 
-    return tuple((t + min(range(1, count), key=lambda step: rank(t, step))) % count for t in targets)
+    def copies(one: int, other: int) -> bool:
+        return pictures is not None and not set(pictures[one]).isdisjoint(pictures[other])
+
+    def donor(target: int) -> int | None:
+        steps = [s for s in range(1, count) if not copies(target, (target + s) % count)]
+        best = min(steps, key=lambda step: rank(target, step), default=None)
+        return None if best is None else (target + best) % count
+
+    return tuple(donor(target) for target in targets)
 
 
 def mismatched(observation: Observation, gradients_of: Observation) -> Observation:

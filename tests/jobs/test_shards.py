@@ -1,6 +1,7 @@
 """Shards without a store or a runner: bytes in, events out."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,9 +88,37 @@ def test_a_single_update_has_no_mismatched_control(store: Store) -> None:
     assert [plan.role for plan in plan_attack(attack_job(store, 1), [3])] == ["attack", "prior"]
 
 
-def test_large_images_are_planned_one_by_one(store: Store) -> None:
-    from dataclasses import replace
+def test_copies_of_the_target_are_no_donors(store: Store) -> None:
+    payload = attack_job(store, 4, controls=3)
+    one, other, *_ = payload.original_hashes
 
+    def mismatched(hashes: tuple[str, ...]) -> list[ShardPlan]:
+        plans = plan_attack(replace(payload, original_hashes=hashes), [5, 5, 5, 5])
+        assert [p.targets for p in plans if p.role == "prior"] == [(0, 1, 2)]  # the prior alone needs no donor
+        return [p for p in plans if p.role == "mismatched"]
+
+    assert mismatched((one, one, one, other)) == [ShardPlan("mismatched", (0, 1, 2), (3, 3, 3))]
+    assert mismatched((one, one, other, other)) == [ShardPlan("mismatched", (0, 1, 2), (2, 2, 0))]
+    assert mismatched((one,) * 4) == []
+    batched = replace(payload, threat=replace(payload.threat, batch_size=2), controls=2)
+    assert [p.role for p in plan_attack(replace(batched, original_hashes=(one, other, other, one)), [0] * 4)] == [
+        "attack",
+        "prior",
+    ]
+
+
+def test_a_target_without_a_donor_leaves_the_others_their_control(store: Store) -> None:
+    # updates (a, b), (c, d), (c, a), (b, e): the third shares with 0 and 1, the last with 0; 0 takes 1 and 1 takes 3
+    payload = attack_job(store, 8, batch=2, controls=4)
+    a, b, c, d, e, *_ = payload.original_hashes
+    plans = plan_attack(replace(payload, original_hashes=(a, b, c, d, c, a, b, e)), [0] * 8)
+    assert [p for p in plans if p.role == "mismatched"] == [ShardPlan("mismatched", (0, 1, 2, 3), (1, 3, 3, 1))]
+    # updates (a, b), (a, c), (c, d), (b, c): only the first and the third have no picture in common
+    plans = plan_attack(replace(payload, original_hashes=(a, b, a, c, c, d, b, c)), [0] * 8)
+    assert [p for p in plans if p.role == "mismatched"] == [ShardPlan("mismatched", (0, 2), (2, 0))]
+
+
+def test_large_images_are_planned_one_by_one(store: Store) -> None:
     payload = attack_job(store, 3)
     payload = replace(payload, model=replace(payload.model, height=512, width=512))
     assert [len(plan.targets) for plan in plan_attack(payload, [0, 1, 2]) if plan.role == "attack"] == [1, 1, 1]

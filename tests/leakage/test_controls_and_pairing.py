@@ -25,6 +25,17 @@ def test_donors_of_batches_share_as_many_classes_as_they_can() -> None:
     assert pick_donors([[0, 0], [0, 1], [0, 0], [1, 2]], [0, 1]) == (2, 2)
 
 
+def test_no_donor_holds_a_picture_of_the_target() -> None:
+    labels = [[0], [0], [0], [1]]
+    # 0 and 1 are one picture, so each takes 2, the other of its class; 2 takes the next of its class, 0
+    assert pick_donors(labels, [0, 1, 2], [["a"], ["a"], ["b"], ["c"]]) == (2, 2, 0)
+    # three copies: class 1 is the only other picture; nothing is left for a job of copies
+    assert pick_donors(labels, [0, 3], [["a"], ["a"], ["a"], ["c"]]) == (3, 0)
+    assert pick_donors([[0], [0]], [0, 1], [["a"], ["a"]]) == (None, None)
+    # one shared picture rules a batch out, whatever label it has there
+    assert pick_donors([[0, 1], [0, 1], [2, 2]], [0, 1, 2], [["a", "b"], ["c", "a"], ["d", "e"]]) == (2, 2, 0)
+
+
 def test_one_update_has_no_donor() -> None:
     with pytest.raises(UserError, match="only one"):
         pick_donors([[0]], [0])
