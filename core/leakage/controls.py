@@ -22,9 +22,9 @@ def pick_donors(
     """For each target update the index of another update whose gradient takes its place, or None where there is none.
 
     labels, pictures: all updates of the job, M × B. Equal pictures are equal pixels: an update that holds a picture of
-    the target is no donor, as its gradient would leak the target itself. Without `pictures` all count as different. Of
-    the donors left it is the one that shares the most classes with the target (so that the labels still fit the gradient
-    and only the picture is wrong); of equals, the next one after it. Raises UserError when the job has no other update.
+    the target is no donor, as its gradient would leak the target itself. Without `pictures` all count as different.
+    Of the donors left it is the one that shares the most classes with the target (so that the labels still fit the
+    gradient and only the picture is wrong); of equals, the next one. Raises UserError when the job has no other update.
     """
     count = len(labels)
     if count < 2:
