@@ -19,6 +19,7 @@ CONTROL_RULE = (
     "A control fails when people recognise one of its reconstructions, or when one of its scores reaches the median "
     "score of the originals that count as leaked (of all attacked originals, where none counts)."
 )
+NO_MISMATCHED = "No mismatched control was run: it needs a second update with another picture."
 WORST = 4
 FAILURES = ("diverged", "stalled")  # beginnings of an attack's status; one that used all its iterations did not fail
 
@@ -138,7 +139,7 @@ def verdict(evidence: Sequence[Evidence], threshold: Threshold) -> Verdict:
         controls=controls,
         threshold=threshold,
         headline=_headline(outcome, basis, len(leaked), len(judged), controls, threshold),
-        notes=_notes(outcome, basis, len(attacked), len(judged), failed),
+        notes=_notes(outcome, basis, len(attacked), len(judged), failed, controls),
     )
 
 
@@ -212,12 +213,16 @@ def _headline(
     return count
 
 
-def _notes(outcome: Outcome, basis: Basis, originals: int, judged: int, failed: int) -> tuple[str, ...]:
+def _notes(
+    outcome: Outcome, basis: Basis, originals: int, judged: int, failed: int, controls: Sequence[ControlCheck]
+) -> tuple[str, ...]:
     notes = []
     if outcome == "nothing shown":
         notes.append("This attack showed no leakage. That does not make the update safe: another attack may succeed.")
     if outcome == "inconclusive":
         notes.append("What the attack shows cannot be told apart from what it shows without the update.")
+    if outcome != "pending" and any(c.role == "mismatched" and not c.count and not c.failed for c in controls):
+        notes.append(NO_MISMATCHED)
     if basis == "threshold":
         notes.append("Nobody has answered yet: the threshold is a convention, not what a person sees.")
     if basis == "few answers":

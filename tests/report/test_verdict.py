@@ -118,6 +118,21 @@ def test_no_control_at_all_or_an_unscored_one_is_inconclusive():
     assert verdict(attacked(52.0) + control("prior", 3.0), PSNR).outcome == "leaks"
 
 
+def test_a_run_without_a_mismatched_control_says_so_and_the_prior_decides():
+    said = "No mismatched control was run: it needs a second update with another picture."
+    holding = verdict(attacked(52.0) + control("prior", 3.0), PSNR)
+    failing = verdict(attacked(52.0) + control("prior", 52.0), PSNR)
+    assert (holding.outcome, failing.outcome) == ("leaks", "inconclusive")
+    assert said in holding.notes
+    assert said in failing.notes
+    assert said not in verdict(attacked(52.0) + LOW_CONTROLS, PSNR).notes
+    # one that is not scored yet was run
+    assert said not in verdict(attacked(52.0) + control("prior", 3.0) + control("mismatched", None), PSNR).notes
+    # without any control the headline says that none was run; a second update would not have changed that
+    assert said not in verdict(attacked(52.0), PSNR).notes
+    assert said not in verdict(attacked(None) + control("prior", None), PSNR).notes  # pending: it may still come
+
+
 def test_nothing_scored_and_nobody_asked_is_pending():
     for rows in ([], attacked(None, None)):
         found = verdict(rows, PSNR)
