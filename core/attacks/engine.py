@@ -189,9 +189,24 @@ class Reporter:
 
 
 def identity(name: str, observation: Observation, config: Any, seed: int, targets: Sequence[int]) -> str:
-    """sha256 of all that decides an attack's result; a checkpoint carries it."""
-    text = json.dumps([name, asdict(config), seed, list(targets)], sort_keys=True)
-    return hashlib.sha256(text.encode() + observation.to_bytes()).hexdigest()
+    """sha256 of what was asked for; a checkpoint carries it, and belongs to its update by the shard that keeps it.
+
+    The values of gradients and weights are left out: whoever resumes has computed or drawn them anew, and on another
+    CPU, GPU or torch their last bits differ. The spec names the weights by hash or seed.
+    """
+    asked = {
+        "attack": name,
+        "config": asdict(config),  # with the number of restarts
+        "seed": seed,
+        "targets": list(targets),
+        "spec": asdict(observation.spec),
+        "batch_size": observation.batch_size,
+        "batchnorm": observation.batchnorm,
+        "reduction": observation.reduction,
+        "parameters": [[key, list(tensor.shape)] for key, tensor in observation.gradients.items()],
+        "labels": None if observation.labels is None else observation.labels.tolist(),
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def record_of(problems: Problems, **more: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 
 from core.attacks import ATTACKS, configure
 from core.attacks.base import AttackCancelled
+from core.attacks.engine import identity
 from core.errors import UserError
 from core.leakage.controls import prior_alone
 from core.leakage.threat import ThreatModel
@@ -128,6 +129,55 @@ def test_a_checkpoint_of_another_run_is_refused(make) -> None:  # type: ignore[n
         ATTACKS["dlg"].reconstruct(observation, config, seed=3, progress=Listener(resume=older))
     with pytest.raises(UserError, match="checkpoint"):
         ATTACKS["dlg"].reconstruct(observation, config, seed=3, progress=Listener(resume=b"junk"))
+
+
+@pytest.mark.parametrize("name", ["dlg", "dlg-paper", "idlg", "idlg-paper", "inverting-gradients"])
+def test_gradients_computed_anew_to_other_last_bits_resume(make, name: str) -> None:  # type: ignore[no-untyped-def]
+    # a worker computes the update again, and on another CPU, GPU or torch its last bits differ
+    observation, _, _ = make(LENET, 2)
+    attack = ATTACKS[name]
+    config = configure(name, {"iterations": 12} if name in ("dlg", "idlg") else {"steps": 12})
+    listener = Listener(every=5, stop=5)
+    with pytest.raises(AttackCancelled):
+        attack.reconstruct(observation, config, seed=3, progress=listener)
+    state = listener.checkpoints[-1][1]
+    moved = {k: torch.nextafter(v, torch.full_like(v, torch.inf)) for k, v in observation.gradients.items()}
+    assert not any(torch.equal(moved[k], v) for k, v in observation.gradients.items())
+    later = Listener(resume=state)
+    attack.reconstruct(replace(observation, gradients=moved), config, seed=3, progress=later)
+    assert later.steps[0][0] == 6
+    with pytest.raises(UserError, match="another attack, seed or update"):
+        attack.reconstruct(replace(observation, gradients=moved), config, seed=4, progress=Listener(resume=state))
+
+
+def test_a_checkpoint_knows_its_attack_config_seed_targets_model_and_labels(make) -> None:  # type: ignore[no-untyped-def]
+    observation, _, labels = make(LENET, 2)
+    config = configure("dlg", {"restarts": 2})
+    spec, gradients = observation.spec, observation.gradients
+    own = identity("dlg", observation, config, 3, (0, 1))
+    drawn = {k: v * 1.0000002 for k, v in observation.weights.items()}  # drawn anew from the same seed elsewhere
+    assert identity("dlg", replace(observation, weights=drawn), config, 3, (0, 1)) == own
+    others = [
+        identity("idlg", observation, config, 3, (0, 1)),
+        identity("dlg", observation, configure("dlg", {"restarts": 3}), 3, (0, 1)),
+        identity("dlg", observation, prior_alone(config), 3, (0, 1)),
+        identity("dlg", observation, config, 4, (0, 1)),
+        identity("dlg", observation, config, 3, (0, 2)),
+        *(
+            identity("dlg", replace(observation, **change), config, 3, (0, 1))
+            for change in (
+                {"labels": 3 - labels},
+                {"labels": None},
+                {"batchnorm": "train"},
+                {"batch_size": 2},
+                {"spec": replace(spec, init_seed=1)},
+                {"spec": replace(spec, weights_sha256="0" * 64)},
+                {"gradients": {k: v.repeat(1, *(2,) * (v.ndim - 1)) for k, v in gradients.items()}},
+                {"gradients": dict(reversed(gradients.items()))},  # their order decides the order of sums
+            )
+        ),
+    ]
+    assert len({own, *others}) == 1 + len(others)
 
 
 def test_progress_hears_losses_and_sees_frames(make) -> None:  # type: ignore[no-untyped-def]
