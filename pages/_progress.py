@@ -4,7 +4,10 @@ import streamlit as st
 
 from core.errors import UserError
 from core.jobs.queue import set_wanted
+from core.jobs.rescore import rescore
+from core.report.names import short_name
 from core.report.runs import Curve, Run, curve, flat_settings, frames, remaining_seconds
+from core.report.views import without_weights
 from pages import _shared
 
 POLL_SECONDS = 1.5  # a live panel's clock; a resting one does not poll
@@ -63,6 +66,38 @@ def buttons(run: Run, place: str) -> None:
             st.button(
                 "Cancel", key=f"{place}_cancel_{run.id}", icon=":material/close:", on_click=ask, args=(run.id, "cancel")
             )
+
+
+def score_again(run: Run) -> None:
+    """A button that scores an ended run anew, where its scoring did not finish or weights were missing for it."""
+    if run.live:
+        return
+    unweighted = without_weights(_shared.get_store(), run.id)
+    if run.scoring not in ("failed", "cancelled") and not unweighted:
+        return
+    told = "What has a score keeps it."
+    if unweighted:
+        names = ", ".join(short_name(name) for name in unweighted)
+        told = f"Weights were missing for {names}; `python -m core doctor --download` fetches them. {told}"
+    st.button(
+        "Score again",
+        key=f"rescore_{run.id}",
+        icon=":material/refresh:",
+        type="tertiary",
+        help=told,
+        on_click=ask_scores,
+        args=(run.id,),
+    )
+
+
+def ask_scores(run: int) -> None:
+    """Button callback: queue the scores of a run again; a refusal becomes a toast."""
+    try:
+        rescore(_shared.get_store(), run)
+    except UserError as error:
+        st.toast(_shared.plain(str(error)), icon=":material/error:")
+        return
+    _shared.wake_runner()
 
 
 def settings_rows(run: Run) -> list[dict[str, str]]:

@@ -202,6 +202,7 @@ def body(current: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"{_progress.status_line(current)} {_shared.plain(current.title)}")
         st.page_link(_shared.AUDIT_PAGE, label="Settings and progress", query_params={"run": str(current.id)})
+        _progress.score_again(current)
     _progress.error_line(current)
     roles = role_counts(store, current.id)
     if not roles:

@@ -13,6 +13,7 @@ from core.errors import UserError
 from core.labels.answers import current_answers
 from core.labels.recognition import recognition
 from core.labels.studies import default_study
+from core.metrics.registry import METRICS
 from core.report.records import LABELS, MAX_PAGE, OTHER_SORTS, ROLES, Card, CardPage, Query, Score, ScoredMetric
 from core.storage import schema
 from core.storage.database import change
@@ -134,6 +135,14 @@ def _place(total: int, query: Query) -> tuple[int, int, int]:
 def metric_names(store: Store, run: int) -> tuple[str, ...]:
     """The metrics that this run is scored with, by name."""
     return tuple(run_metrics(store, run))
+
+
+def without_weights(store: Store, run: int) -> tuple[str, ...]:
+    """The metrics of this run whose weights were missing when it was scored: their rows name none."""
+    found = run_metrics(store, run)
+    return tuple(
+        name for name, scored in found.items() if name in METRICS and METRICS[name].needs and not scored.weights_hash
+    )
 
 
 def image_pairs(store: Store, reconstructions: Sequence[int]) -> dict[int, tuple[str | None, str]]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.sql.elements import ColumnElement
 
 from core.storage.database import upsert
 from core.storage.schema import scores
@@ -27,12 +28,17 @@ class StoredScore:
 
 
 def write_scores(connection: Connection, rows: Sequence[StoredScore]) -> None:
-    """Write each score once. One that had only a reason gives way to a later answer; a value stays."""
+    """Write each score once. One that had only a reason gives way to a later answer; a value stays.
+
+    A reason is not written beside a value of the same version, and never beside another reason.
+    """
     now = time.time()
     for row in rows:
         value, special, reason = split_value(row.value, row.reason)
-        if row.weights_hash and not reason:
+        if row.weights_hash or reason:
             _forget_reason(connection, row)
+        if reason and _has_value(connection, row):
+            continue
         answer = {"value": value, "special": special, "reason": reason, "created": now}
         statement = upsert(connection, scores).values(
             subject_kind=row.subject_kind,
@@ -54,9 +60,18 @@ def write_scores(connection: Connection, rows: Sequence[StoredScore]) -> None:
 
 def _forget_reason(connection: Connection, row: StoredScore) -> None:
     """Weights were missing when it was tried before, so that row could not name them."""
-    same = [scores.c[name] == getattr(row, name) for name in ("subject_kind", "subject_id", "reference", "metric")]
     valueless = scores.c.value.is_(None) & scores.c.special.is_(None)
-    connection.execute(delete(scores).where(*same, valueless))
+    connection.execute(delete(scores).where(*_same(row), valueless))
+
+
+def _has_value(connection: Connection, row: StoredScore) -> bool:
+    """Whether this version scored it before, with whatever weights; what is missing now takes no value away."""
+    one = select(scores.c.id).where(*_same(row), scores.c.metric_version == row.metric_version).limit(1)
+    return connection.execute(one).first() is not None
+
+
+def _same(row: StoredScore) -> list[ColumnElement[bool]]:
+    return [scores.c[name] == getattr(row, name) for name in ("subject_kind", "subject_id", "reference", "metric")]
 
 
 def split_value(value: float | None, reason: str) -> tuple[float | None, str | None, str]:

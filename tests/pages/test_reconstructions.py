@@ -1,12 +1,16 @@
 """Reconstructions: empty, filled, sorted, filtered, answered, and links that name nothing (BAD_INPUTS 40)."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from core.jobs.rescore import rescore
 from core.labels.answers import current_answers
 from core.labels.studies import default_study
 from core.storage import schema
+from core.storage.database import bump
+from core.storage.scores import StoredScore, write_scores
 from tests.filled_store import fill_store
 
 PAGE = "pages/reconstructions.py"
@@ -112,3 +116,53 @@ def test_a_run_without_reconstructions_says_so(app, store):
     assert not test.exception
     assert any("no reconstructions" in m.value for m in test.markdown)
     assert "diverged" in test.error[0].value
+
+
+def long_ended_run(store):
+    """A run of 3 originals whose scores the runner is not about to queue by itself."""
+    filled = fill_store(store, originals=3, runs=1)
+    with store.database.write() as connection:
+        connection.execute(schema.jobs.update().values(finished=1.0))
+    return filled.runs[0]
+
+
+def score_jobs(store):
+    with store.database.read() as connection:
+        return connection.execute(schema.jobs.select().where(schema.jobs.c.kind == "score")).all()
+
+
+def score_button(test):
+    return [b for b in test.button if b.label == "Score again"]
+
+
+def test_scoring_that_failed_can_be_asked_for_again(app, store):
+    run = long_ended_run(store)
+    assert not score_button(app(PAGE, run="1"))  # nothing to mend: these metrics need no weights
+    rescore(store, run)
+    with store.database.write() as connection:
+        child = schema.jobs.update().where(schema.jobs.c.kind == "score")
+        connection.execute(child.values(state="failed", error="the disk was full"))
+    test = app(PAGE, run="1")
+    assert any("the disk was full" in w.value for w in test.warning)
+    (button,) = score_button(test)
+    button.click().run()
+    assert not test.exception
+    assert [(job.state, job.parent_id) for job in score_jobs(store)] == [("failed", 1), ("queued", 1)]
+    assert not score_button(test)  # it is on its way
+    assert any("scoring" in m.value for m in test.markdown)
+    assert not test.warning
+
+
+def test_scores_can_be_asked_for_again_where_weights_were_missing(app, store):
+    long_ended_run(store)
+    with store.database.write() as connection:
+        missing = StoredScore("pairing", 1, "attacked", "lpips_alex", "0.1", "", None, "there are no weights")
+        write_scores(connection, [missing])
+        bump(connection, "scores")
+    (button,) = score_button(app(PAGE, run="1"))
+    assert "LPIPS" in button.help
+    assert "doctor --download" in button.help
+    with store.database.write() as connection:
+        write_scores(connection, [replace(missing, weights_hash="a" * 64, value=0.3, reason="")])
+        bump(connection, "scores")
+    assert not score_button(app(PAGE, run="1"))

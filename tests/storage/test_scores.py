@@ -55,3 +55,24 @@ def test_a_score_with_weights_replaces_the_word_that_they_are_missing(database: 
     with database.read() as connection:
         rows = connection.execute(select(schema.scores).order_by(schema.scores.c.id)).all()
     assert [(row.metric, score_value(row)) for row in rows] == [("lpips_alex", 0.25), ("psnr", 12.5)]
+
+
+def test_a_reason_stands_neither_beside_a_value_nor_beside_another_reason(database: Database) -> None:
+    lpips = replace(ONE, metric="lpips_alex", value=None, reason="no weights")
+    weighed = replace(lpips, weights_hash="a" * 64)
+    told = []
+    for answer in (lpips, replace(weighed, reason="too small"), lpips, replace(weighed, value=0.25, reason=""), lpips):
+        with database.write() as connection:
+            write_scores(connection, [answer])
+            told.append([(row.value, row.reason) for row in connection.execute(select(schema.scores))])
+    assert told == [[(None, "no weights")], [(None, "too small")], [(None, "no weights")], [(0.25, "")], [(0.25, "")]]
+
+
+def test_a_reason_of_another_version_is_told_beside_the_older_value(database: Database) -> None:
+    with database.write() as connection:
+        write_scores(connection, [ONE, replace(ONE, metric_version="2", value=None, reason="no weights")])
+        found = connection.execute(select(schema.scores).order_by(schema.scores.c.id)).all()
+    assert [(row.metric_version, row.value, row.reason) for row in found] == [
+        ("1", 12.5, ""),
+        ("2", None, "no weights"),
+    ]
