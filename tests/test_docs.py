@@ -68,7 +68,7 @@ def test_the_card_s_packages_are_imported_by_the_product() -> None:
     sources = [p for folder in ("core", "pages") for p in (ROOT / folder).rglob("*.py")] + [ROOT / "app.py"]
     text = "\n".join(p.read_text(encoding="utf-8") for p in sources)
     for module in ("streamlit", "torch", "torchvision", "lpips", "skimage", "plotly", "pandas", "scipy"):
-        used = rf"^\s*(import|from) {module}\b|find_spec\(\"{module}\"\)"  # of plotly, its plotly.js is what we use
+        used = rf"^\s*(import|from) {module}\b|find_spec\(\"{module}\"\)"  # data of a package: plotly.js, LPIPS weights
         assert re.search(used, text, flags=re.MULTILINE), module
 
 

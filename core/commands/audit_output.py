@@ -15,6 +15,7 @@ import core
 from core.commands.audit_run import AuditResult, Row
 from core.errors import UserError
 from core.jobs.compose import AttackRequest
+from core.statistics.estimate import json_number
 
 OURS = ("originals", "reconstructions", "controls", "scores.csv", "run.json")
 
@@ -23,6 +24,7 @@ def check_folder(out: Path) -> None:
     """Refuse, before hours of work, a folder that cannot be written or that holds something else of the user's."""
     if out.exists() and not out.is_dir():
         raise UserError(f"--out must be a folder, but {out.name!r} is a file; choose another name.")
+    out = out.resolve()
     strangers = [child.name for child in out.iterdir() if child.name not in OURS] if out.is_dir() else []
     if out.is_dir() and any(out.iterdir()) and (strangers or not (out / "run.json").is_file()):
         raise UserError(f"The folder {out.name!r} holds other files; choose a new one, so that nothing is lost.")
@@ -35,7 +37,20 @@ def check_folder(out: Path) -> None:
 
 
 def write(out: Path, request: AttackRequest, result: AuditResult, threat: dict[str, Any]) -> None:
-    """Write everything beside `out`, then put it in place. Replaces what an earlier audit left there."""
+    """Write everything beside `out`, then put it in place. Replaces what an earlier audit left there.
+
+    Raises UserError when the disk does not take it.
+    """
+    out = out.resolve()
+    try:
+        _write(out, request, result, threat)
+    except OSError as error:
+        raise UserError(
+            f"The results could not be written to {out.name!r}: {error.strerror}; free some space."
+        ) from error
+
+
+def _write(out: Path, request: AttackRequest, result: AuditResult, threat: dict[str, Any]) -> None:
     part = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
         _write_images(part, result.rows)
@@ -43,9 +58,11 @@ def write(out: Path, request: AttackRequest, result: AuditResult, threat: dict[s
         text = json.dumps(_run_record(request, result, threat), indent=2, allow_nan=False)
         (part / "run.json").write_text(text + "\n", encoding="utf-8")
         part.chmod(0o755)
+        old = part.with_name(f"{part.name}.old")
         if out.exists():
-            shutil.rmtree(out)
+            os.replace(out, old)  # a folder in use as a working directory may be renamed, not removed first
         os.replace(part, out)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -134,7 +151,7 @@ def _run_record(request: AttackRequest, result: AuditResult, threat: dict[str, A
 
 def _control_scores(result: AuditResult, role: str) -> list[dict[str, Any]]:
     return [
-        {"name": row.name, "status": row.status, **{n: values[i][0] for n, values in result.scores.items()}}
+        {"name": row.name, "status": row.status, **{n: json_number(_number(v[i][0])) for n, v in result.scores.items()}}
         for i, row in enumerate(result.rows)
         if row.role == role
     ]

@@ -29,13 +29,13 @@ class Work:
     batch_size: int
     restarts: int
     iterations: int  # at most, each restart
-    controls: int  # targets that are attacked again, twice
+    controls: int  # updates that are attacked again, twice
 
     @property
     def image_steps(self) -> int:
         """Image-steps if nothing stops early."""
         updates = -(-self.images // self.batch_size)
-        again = min(-(-self.controls // self.batch_size), updates)
+        again = min(self.controls, updates)
         return (updates + 2 * again) * self.batch_size * self.restarts * self.iterations
 
 
@@ -76,7 +76,7 @@ def measured(store: Store, architecture: str, attack: str) -> list[Pace]:
     jobs, rec = schema.jobs, schema.reconstructions
     with store.database.read() as connection:
         rows = connection.execute(
-            select(jobs.c.id, jobs.c.payload, jobs.c.started, jobs.c.finished)
+            select(jobs.c.id, jobs.c.payload, jobs.c.record, jobs.c.started, jobs.c.finished)
             .where(jobs.c.kind == "attack", jobs.c.state == "done", jobs.c.finished > jobs.c.started)
             .order_by(jobs.c.id.desc())
             .limit(NEWEST)
@@ -97,13 +97,19 @@ def measured(store: Store, architecture: str, attack: str) -> list[Pace]:
         done, made = steps.get(row.id, (0, 0))
         allowed = made * iterations_of(payload.get("config", {}))
         if done and allowed:
-            found.append(Pace(rate=done / (row.finished - row.started), used=min(1.0, done / allowed)))
+            found.append(Pace(rate=done / _seconds(row), used=min(1.0, done / allowed)))
     return found
 
 
 def iterations_of(config: Mapping[str, Any]) -> int:
     """The most iterations that a config allows for each restart; 0 where it has no such field."""
-    return int(config.get("iterations") or config.get("steps") or 0)
+    return int(config.get("iterations") or config.get("steps", 0) * config.get("evaluations", 1))
+
+
+def _seconds(row: Any) -> float:
+    """What the workers computed, so that a run's pauses do not count; its whole time where that was not recorded."""
+    computed = json.loads(row.record or "{}").get("seconds", 0.0)
+    return float(computed) or float(row.finished - row.started)
 
 
 def _same(payload: Mapping[str, Any], architecture: str, attack: str) -> bool:

@@ -125,3 +125,34 @@ def test_a_folder_of_the_user_s_is_left_alone(tmp_path: Path, capsys: pytest.Cap
     assert main(["audit", "--out", str(tmp_path), "--model", "lenet", "--images", "lfw", *QUICK]) == 1
     assert "other files" in capsys.readouterr().err
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_an_infinite_score_of_a_control_is_written(tmp_path: Path) -> None:
+    from core.commands.audit_output import write
+    from core.commands.audit_run import attack_and_score
+    from core.images.load import load_images
+    from core.jobs.compose import AttackRequest, preset_model
+
+    spec, weights = preset_model("mlp")
+    images = tuple(load_images("photos", spec=spec, limit=2))
+    request = AttackRequest(spec, "mlp", weights, "photos", images, "dlg", {"iterations": 1, "restarts": 1})
+    result = attack_and_score(request)
+    control = next(i for i, row in enumerate(result.rows) if row.role == "prior")
+    result.scores["psnr"][control] = [float("inf"), ""]
+    write(tmp_path / "out", request, result, {})
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert "inf" in [entry["psnr"] for entry in run["controls"]["prior"]]
+
+
+def test_out_may_be_the_working_folder_or_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["--model", "mlp", "--images", "photos", "--limit", "1", *QUICK]
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    audit(Path("."), *arguments)
+    assert (here / "scores.csv").is_file()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "real").mkdir()
+    audit(tmp_path / "link", *arguments)
+    assert (tmp_path / "real" / "scores.csv").is_file()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["here", "link", "real"]

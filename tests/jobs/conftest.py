@@ -18,7 +18,7 @@ from core.models.spec import ModelSpec
 from core.settings import Settings, load_settings
 from core.storage import schema
 from core.storage.store import Store, open_store
-from tests.jobs import fakes  # noqa: F401
+from tests.jobs import fakes
 
 MLP = ModelSpec("mlp", num_classes=10, channels=1, height=8, width=8, mean=(0.0,), std=(1.0,), origin="preset mlp")
 
@@ -32,6 +32,15 @@ def prepared(count: int, spec: ModelSpec = MLP) -> list[Prepared]:
         Prepared(f"p{i}", image, np.repeat(image, 3, 2)[..., :3], i % spec.num_classes, "drawn", "")
         for i, image in enumerate(images)
     ]
+
+
+@pytest.fixture(autouse=True)
+def _fake_attack(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Known to this folder's tests alone; what hangs is let go at the end."""
+    monkeypatch.setitem(ATTACKS, "fake", fakes.FAKE)
+    fakes.RELEASED.clear()
+    yield
+    fakes.RELEASED.set()
 
 
 @pytest.fixture

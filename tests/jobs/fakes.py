@@ -1,7 +1,6 @@
 """An attack that takes its time and misbehaves on demand, to test the runner without real computing.
 
-Importing this module registers it; Dask workers import it by DASK_DISTRIBUTED__WORKER__PRELOAD, the runner by
-tests/jobs/worker_with_fakes.py.
+Tests of this folder know it by a fixture; Dask workers and the runner by importing tests/jobs/register_fakes.py.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from core.attacks import ATTACKS
 from core.attacks.base import Attack, AttackCancelled, Progress, Reconstructions
 from core.attacks.configuration import knob
-from core.registry import register
+
+RELEASED = threading.Event()  # ends the threads that "hang" when their test is over: Python joins them at its exit
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def misbehave(config: FakeConfig, done: int) -> None:
     if config.evil == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
     if config.evil == "hang":
-        time.sleep(10_000)
+        RELEASED.wait(10_000)
     if config.evil == "error":
         raise RuntimeError("the sum of it all is not finite")
 
@@ -120,5 +120,3 @@ FAKE = Attack(
     config=FakeConfig(),
     reconstruct=reconstruct,
 )
-if "fake" not in ATTACKS:
-    register(ATTACKS, "fake", FAKE)

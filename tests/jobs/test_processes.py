@@ -25,7 +25,7 @@ from core.storage.store import Store, open_store
 from tests.jobs.conftest import attack_job, job_row, outcome
 
 SPAWN = multiprocessing.get_context("spawn")
-PRELOAD = {"DASK_DISTRIBUTED__WORKER__PRELOAD": "tests.jobs.fakes"}
+PRELOAD = {"DASK_DISTRIBUTED__WORKER__PRELOAD": "tests.jobs.register_fakes"}
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import sys
 
-import tests.jobs.fakes  # noqa: F401
+import tests.jobs.register_fakes  # noqa: F401
 from core.__main__ import main
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.report.estimate import Work, estimate, measured
+from core.report.estimate import Work, estimate, iterations_of, measured
 from core.report.estimate_table import COLD_SECONDS, RATES
 from core.storage import schema
 from tests.filled_store import fill_store
@@ -15,8 +15,29 @@ def work(**rest):
 
 def test_image_steps_count_controls_twice_and_whole_updates():
     assert work().image_steps == (8 + 2 * 2) * 1 * 2 * 100
-    # 8 images in 2 updates of 4; 2 control targets lie in one update, attacked twice more.
-    assert work(batch_size=4).image_steps == (2 + 2 * 1) * 4 * 2 * 100
+    # 8 images in 2 updates of 4; both updates are attacked twice more as controls.
+    assert work(batch_size=4).image_steps == (2 + 2 * 2) * 4 * 2 * 100
+
+
+def test_a_paper_preset_counts_the_iterations_within_its_steps():
+    assert iterations_of({"steps": 300, "evaluations": 20}) == 6000  # as dlg-paper: 300 outer steps of up to 20
+    assert iterations_of({"steps": 300}) == 300
+    assert iterations_of({"iterations": 1000}) == 1000
+    assert iterations_of({}) == 0
+
+
+def test_a_pause_does_not_slow_the_pace(store):
+    fill_store(store, originals=4, runs=1)
+    with store.database.write() as connection:
+        connection.execute(
+            schema.jobs.update().values(finished=schema.jobs.c.started + 30_000, record='{"seconds": 15.0}')
+        )
+    with store.database.write() as connection:
+        row = connection.execute(schema.jobs.select()).one()
+        payload = row.payload.replace('"restarts":1', '"iterations":600,"restarts":1')
+        connection.execute(schema.jobs.update().values(payload=payload))
+    (pace,) = measured(store, "lenet", "dlg")
+    assert pace.rate == pytest.approx(6 * 300 / 15)
 
 
 def test_this_stores_own_runs_come_first(store):
