@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, and_, case, or_, select, update
 from core.jobs.queue import ENDED
 from core.settings import Settings
 from core.storage.database import bump
-from core.storage.schema import job_dependencies, jobs
+from core.storage.schema import job_dependencies, jobs, shards
 
 
 def owner_name(settings: Settings) -> str:
@@ -89,3 +89,19 @@ def fail_orphans_of_failure(connection: Connection) -> None:
         values = {"state": "failed", "error": sentence, "finished": time.time()}
         connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(**values))
         bump(connection, "jobs")
+
+
+def forget_checkpoints(connection: Connection) -> list[str]:
+    """Let go of checkpoints that nobody will resume: of jobs that ended, and of shards that were split.
+
+    Returns the shas that no shard names any more; removing their files is the caller's.
+    """
+    ended = select(jobs.c.id).where(jobs.c.state.in_(ENDED))
+    over = or_(shards.c.job_id.in_(ended), shards.c.state.in_(("done", "failed", "split")))
+    useless = and_(shards.c.checkpoint_sha.is_not(None), over)
+    found = set(connection.execute(select(shards.c.checkpoint_sha).where(useless)).scalars())
+    if not found:
+        return []
+    connection.execute(update(shards).where(useless).values(checkpoint_sha=None))
+    named = select(shards.c.checkpoint_sha).where(shards.c.checkpoint_sha.is_not(None))
+    return sorted(found - set(connection.execute(named).scalars()))

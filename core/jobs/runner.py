@@ -9,11 +9,13 @@ from types import FrameType
 
 from sqlalchemy import Row, select
 
-from core.jobs.claims import claim, fail_orphans_of_failure, heartbeat, let_go, owner_name
-from core.jobs.executors import Executor, make_executor
+from core.errors import UserError
+from core.jobs.claims import claim, fail_orphans_of_failure, forget_checkpoints, heartbeat, let_go, owner_name
+from core.jobs.executors import Executor, Message, make_executor
 from core.jobs.launch import runner_lock
 from core.jobs.work import EXPECTED, JobWork, sentence_of
 from core.settings import Settings
+from core.storage.garbage import collect_files
 from core.storage.schema import jobs
 from core.storage.store import Store, open_store
 
@@ -31,12 +33,14 @@ class Runner:
         self.ending = False
         self._executor: Executor | None = None
         self._work: JobWork | None = None
+        self._lost = False  # the workers went away, and have not come back yet
         self._beat = self._busy = time.monotonic()
 
     def run(self, *, until_idle: bool = False) -> None:
         """Work until `ending` is set, or, if `until_idle`, until no job is left that could run."""
         log.info("runner %s works on %s", self.owner, self.store.settings.home)
         try:
+            self._sweep(always=True)
             if not until_idle:
                 self._workers()  # started before the first job asks for them
             while not (self.ending and self._work is None):
@@ -49,22 +53,68 @@ class Runner:
     def turn(self) -> bool:
         """One round: poll, store, obey. False when there was nothing to do."""
         if self._work is None:
-            row = None if self.ending else self._claim()
+            row = self._claim() if not self.ending and self._reachable() else None
             if row is None:
                 self._rest()
                 return False
             self._work = self._begin(row)
             return True
         self._busy = time.monotonic()
-        events = self._workers().poll(POLL_SECONDS if self._work.flying else 0.0)
-        wanted = self._look_after()
-        if self._work is not None:
-            if self.ending:
-                self._work.stop("queued")
-            if self._work.advance(events, wanted):
-                log.info("job %d is over", self._work.job_id)
-                self._work = None
+        try:
+            events = self._workers().poll(POLL_SECONDS if self._work.flying else 0.0)
+            wanted = self._look_after()
+            if self._work is not None:
+                self._advance(self._work, events, wanted)
+        except OSError as error:  # the scheduler of others is gone; what the job's own work raises ends that job only
+            self._lose_workers(error)
         return True
+
+    def _advance(self, work: JobWork, events: list[Message], wanted: str) -> None:
+        if self.ending:
+            work.stop("queued")
+        if work.advance(events, wanted):
+            log.info("job %d is over", work.job_id)
+            self._work = None
+            self._sweep()
+
+    def _lose_workers(self, error: OSError) -> None:
+        """Forget the workers and put the job back; it goes on from its checkpoints once they answer again."""
+        work, executor = self._work, self._executor
+        self._work, self._executor, self._lost = None, None, True
+        if work is not None:
+            log.warning("job %d waits: the workers do not answer any more (%s)", work.job_id, error)
+            with self.store.database.write() as connection:
+                let_go(connection, work.job_id, self.owner, "queued")
+        if executor is not None:
+            try:
+                executor.close()
+            except OSError as second:
+                log.info("the lost workers could not be told to end (%s)", second)
+
+    def _reachable(self) -> bool:
+        """False while the workers that were lost do not answer: jobs wait for them rather than fail."""
+        if self._lost:
+            try:
+                self._workers()
+            except UserError as error:
+                log.warning("%s", error)
+                return False
+            self._lost = False
+        return True
+
+    def _sweep(self, *, always: bool = False) -> None:
+        """Delete checkpoints that nobody needs and, at the start or where there were some, files that no row names."""
+        with self.store.database.write() as connection:
+            forgotten = forget_checkpoints(connection)
+        try:
+            for sha in forgotten:
+                self.store.artifacts.remove(sha)
+            deleted = collect_files(self.store) if forgotten or always else []
+        except OSError as error:
+            log.warning("files that no row names stay: %s", error)
+            return
+        if forgotten or deleted:
+            log.info("deleted: %d checkpoints, %d files that no row names", len(forgotten), len(deleted))
 
     def _claim(self) -> Row | None:  # type: ignore[type-arg]
         with self.store.database.read() as connection:

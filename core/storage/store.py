@@ -1,14 +1,20 @@
 """The store: one home folder with its database and its files."""
 
+import fcntl
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import UserError
 from core.settings import Settings
 from core.storage.artifacts import ArtifactStore
 from core.storage.database import Database
+
+DATABASES = "databases.txt"  # in the home: a line for each database that was ever used with it
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,20 @@ def open_store(settings: Settings) -> Store:
             "mend its permissions or set SEMSIGHT_HOME to a folder that you can write."
         ) from error
     database = _open_database(settings.database_url)
+    _note_database(settings.home, database.url)
     return Store(database=database, artifacts=ArtifactStore(settings.home / "artifacts"), settings=settings)
+
+
+def _note_database(home: Path, url: URL) -> None:
+    """Keep which databases name files of this home; a home that moves keeps its own."""
+    own = url.get_backend_name() == "sqlite" and Path(str(url.database)).absolute().parent == home
+    name = Path(str(url.database)).name if own else url.render_as_string(hide_password=True)
+    line = hashlib.sha256(name.encode()).hexdigest()
+    with (home / DATABASES).open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        if line not in file.read().split():
+            file.write(f"{line}\n")
 
 
 def _open_database(url: str) -> Database:

@@ -1,5 +1,6 @@
 """The runner in this process with the inline executor: plan, results, scores, pause, cancel, failures."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from sqlalchemy import Row, func, select, update
 
 from core.errors import UserError
 from core.jobs.claims import claim
+from core.jobs.executors import InlineExecutor
 from core.jobs.queue import jobs_table, set_wanted, submit
 from core.jobs.runner import Runner
 from core.jobs.work import JobWork
@@ -292,3 +294,96 @@ def test_a_job_whose_predecessor_failed_never_waits_for_ever(store: Store) -> No
     run_until_idle(store)
     assert job_row(store, after).state == "failed"
     assert "depends on" in job_row(store, after).error
+
+
+def checkpoints(store: Store) -> tuple[list, list]:
+    """Checkpoints that shards name, and checkpoint files."""
+    named = [s.checkpoint_sha for s in rows(store, "shards") if s.checkpoint_sha]
+    return named, list(store.artifacts.root.glob("*/*.bin"))
+
+
+def test_a_cancelled_job_leaves_no_checkpoint(store: Store) -> None:
+    store = replace(store, settings=replace(store.settings, checkpoint_seconds=0.0))
+    job = submit(store, attack_job(store, pause=0.05, steps=100_000), "endless").job_id
+
+    def cancel() -> None:
+        wait_for(lambda: bool(checkpoints(store)[0]))
+        set_wanted(store, job, "cancel")
+
+    run_beside(store, cancel)
+    assert job_row(store, job).state == "cancelled"
+    assert checkpoints(store) == ([], [])
+
+
+def test_a_job_cancelled_while_it_pauses_loses_its_checkpoint_at_the_next_start(store: Store) -> None:
+    store = replace(store, settings=replace(store.settings, checkpoint_seconds=0.0))
+    job = submit(store, attack_job(store, pause=0.05, steps=100_000), "endless").job_id
+
+    def pause() -> None:
+        wait_for(lambda: bool(checkpoints(store)[0]))
+        set_wanted(store, job, "pause")
+
+    run_beside(store, pause)
+    run_until_idle(store)
+    assert len(checkpoints(store)[0]) == 1  # it may be resumed
+    set_wanted(store, job, "cancel")
+    run_until_idle(store)
+    assert checkpoints(store) == ([], [])
+
+
+def test_a_start_deletes_old_files_that_no_row_names_and_nothing_else(store: Store) -> None:
+    submit(store, attack_job(store), "first")
+    run_until_idle(store)
+    before = set(store.artifacts.root.glob("*/*"))
+    orphan, draft = (store.artifacts.put_bytes(word, ".csv") for word in (b"orphan", b"draft"))
+    for file in store.artifacts.root.glob("*/*"):
+        if file.stem != draft:
+            os.utime(file, (1.0, 1.0))
+    run_until_idle(store)
+    assert not store.artifacts.exists(orphan)
+    assert set(store.artifacts.root.glob("*/*")) == before | {store.artifacts.path(draft)}
+
+
+class Unreachable(InlineExecutor):
+    """Workers whose scheduler is gone: every word to it is an OSError, as distributed's CommClosedError is."""
+
+    slots = 1
+
+    def submit(self, key: int, data: bytes) -> None:
+        pass
+
+    def cancel(self, key: int) -> None:
+        raise OSError("in <Client>: stream is closed")
+
+    def poll(self, seconds: float) -> list:
+        raise OSError("in <Client>: stream is closed")
+
+    def close(self) -> None:
+        raise OSError("in <Client>: stream is closed")
+
+
+def test_a_job_waits_for_workers_that_went_away_and_ends_once_they_are_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made: list[str] = []
+
+    def executor(_settings: object) -> InlineExecutor:
+        made.append("made")
+        if len(made) == 1:
+            return Unreachable()
+        if len(made) == 2:
+            raise UserError("No Dask scheduler answers at tcp://x; start it, or unset SEMSIGHT_SCHEDULER.")
+        return InlineExecutor()
+
+    monkeypatch.setattr("core.jobs.runner.make_executor", executor)
+    job = submit(store, attack_job(store), "lost").job_id
+    runner = Runner(store)
+    for _ in range(2):
+        assert runner.turn()  # begun, then lost
+    row = job_row(store, job)
+    assert (row.state, row.error, row.lease_owner) == ("queued", None, None)
+    assert "the workers do not answer any more" in caplog.text
+    assert not runner.turn()  # still away: the job is not touched
+    assert (job_row(store, job).state, len(made)) == ("queued", 2)
+    runner.run(until_idle=True)
+    assert (job_row(store, job).state, len(outcome(store, job))) == ("done", 16)
