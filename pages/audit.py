@@ -140,13 +140,16 @@ def ready_to_launch(request: AttackRequest) -> None:
         restarts=int(config["restarts"]),
         iterations=iterations_of(config),
         controls=request.controls,
+        arguments=request.spec.arguments,
+        height=request.spec.height,
     )
     guess = estimate(_shared.get_store(), work)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Launch", type="primary", icon=":material/play_arrow:", key="launch", on_click=launch, args=(request,)
         )
-        st.markdown(f"About **{_shared.seconds(guess.seconds)}**, at most {_shared.seconds(guess.at_most)}")
+        about = f"About **{_shared.seconds(guess.seconds)}**"
+        st.markdown(f"{about}, roughly" if guess.guess else f"{about}, at most {_shared.seconds(guess.at_most)}")
         st.caption(f"{ATTACKS[request.attack].title}, {len(request.prepared)} images; {guess.basis}.")
 
 

@@ -70,8 +70,8 @@ class WorkerProgress:
         self._emit(Event("preview", {"step": int(done)}, {"images": images}))
 
     def checkpoint_due(self) -> bool:
-        """True when the interval since the last checkpoint is over."""
-        return time.monotonic() - self._saved >= self._interval
+        """True when the interval since the last checkpoint is over, and before a stop: a pause loses no work."""
+        return time.monotonic() - self._saved >= self._interval or self._stop()
 
     def checkpoint(self, done: int, state: bytes) -> None:
         """Hand the state over, numbered onwards from the one that came with the shard."""

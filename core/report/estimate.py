@@ -5,7 +5,7 @@ The unit of work is an image-step: one iteration on one image of one restart. Co
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
@@ -17,6 +17,7 @@ from core.storage.store import Store
 
 NEWEST = 200  # finished runs that are looked at
 ENOUGH = 5  # runs that the rate is taken from
+SHORTEST = 5.0  # seconds of computing; in a shorter run most is preparation, which says nothing about pace
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Work:
     restarts: int
     iterations: int  # at most, each restart
     controls: int  # updates that are attacked again, twice
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the architecture: a narrow net is quicker
+    height: int = 32  # pixels
 
     @property
     def image_steps(self) -> int:
@@ -46,6 +49,7 @@ class TimeEstimate:
     seconds: float
     at_most: float
     basis: str
+    guess: bool = False  # nothing like it was ever measured: neither figure is a bound
 
 
 @dataclass(frozen=True)
@@ -58,21 +62,22 @@ class Pace:
 
 def estimate(store: Store, work: Work) -> TimeEstimate:
     """Time for `work`: the median pace of the newest runs of this architecture and attack, else the table's."""
-    paces = measured(store, work.architecture, work.attack)
+    paces = measured(store, work)
+    known = (work.architecture, work.attack) in RATES
     if paces:
         rate, used = median(p.rate for p in paces), median(p.used for p in paces)
         runs = "the last run" if len(paces) == 1 else f"the last {len(paces)} runs"
         basis = f"measured on {runs} of {work.attack} on {work.architecture} in this store"
     else:
         rate, used = RATES.get((work.architecture, work.attack), (UNKNOWN_RATE, 1.0))
-        known = (work.architecture, work.attack) in RATES
         basis = MEASURED_ON if known else f"a guess: {work.attack} on {work.architecture} was never measured here"
     longest = COLD_SECONDS + work.image_steps / rate
-    return TimeEstimate(seconds=COLD_SECONDS + used * work.image_steps / rate, at_most=longest, basis=basis)
+    seconds = COLD_SECONDS + used * work.image_steps / rate
+    return TimeEstimate(seconds=seconds, at_most=longest, basis=basis, guess=not (paces or known))
 
 
-def measured(store: Store, architecture: str, attack: str) -> list[Pace]:
-    """The pace of the newest finished runs of this architecture and attack."""
+def measured(store: Store, work: Work) -> list[Pace]:
+    """The pace of the newest finished runs of this very architecture, image size and attack."""
     jobs, rec = schema.jobs, schema.reconstructions
     with store.database.read() as connection:
         rows = connection.execute(
@@ -81,9 +86,11 @@ def measured(store: Store, architecture: str, attack: str) -> list[Pace]:
             .order_by(jobs.c.id.desc())
             .limit(NEWEST)
         ).all()
-        same = [(row, payload) for row in rows if _same(payload := json.loads(row.payload), architecture, attack)][
-            :ENOUGH
-        ]
+        same = [
+            (row, payload)
+            for row in rows
+            if _seconds(row) >= SHORTEST and _same(payload := json.loads(row.payload), work)
+        ][:ENOUGH]
         steps = {
             row.job_id: (int(row.steps or 0), int(row.made))
             for row in connection.execute(
@@ -112,5 +119,7 @@ def _seconds(row: Any) -> float:
     return float(computed) or float(row.finished - row.started)
 
 
-def _same(payload: Mapping[str, Any], architecture: str, attack: str) -> bool:
-    return bool(payload["model"]["architecture"] == architecture and payload["attack"] == attack)
+def _same(payload: Mapping[str, Any], work: Work) -> bool:
+    model = payload["model"]
+    asked = (work.architecture, dict(work.arguments), work.height, work.attack)
+    return (model["architecture"], model["arguments"], model["height"], payload["attack"]) == asked

@@ -177,6 +177,21 @@ def test_pause_and_resume_lead_to_the_same_result(store: Store) -> None:
     assert list(store.artifacts.root.glob("*/*.bin")) == []  # no checkpoint outlives its shard
 
 
+def test_a_pause_saves_where_it_is(store: Store) -> None:
+    store = replace(store, settings=replace(store.settings, checkpoint_seconds=10_000.0))
+    job = submit(store, attack_job(store, pause=0.05, steps=1000), "paused").job_id
+
+    def pause() -> None:
+        wait_for(lambda: bool(rows(store, "job_progress")))
+        set_wanted(store, job, "pause")
+        wait_for(lambda: job_row(store, job).state == "paused")
+
+    run_beside(store, pause)
+    first = next(s for s in rows(store, "shards") if s.job_id == job)
+    assert first.checkpoint_sha is not None
+    assert first.step >= 1
+
+
 def test_cancel_stops_a_running_attack(store: Store) -> None:
     job = submit(store, attack_job(store, pause=0.05, steps=100_000), "endless").job_id
 

@@ -36,7 +36,7 @@ def test_a_pause_does_not_slow_the_pace(store):
         row = connection.execute(schema.jobs.select()).one()
         payload = row.payload.replace('"restarts":1', '"iterations":600,"restarts":1')
         connection.execute(schema.jobs.update().values(payload=payload))
-    (pace,) = measured(store, "lenet", "dlg")
+    (pace,) = measured(store, work())
     assert pace.rate == pytest.approx(6 * 300 / 15)
 
 
@@ -48,7 +48,7 @@ def test_this_stores_own_runs_come_first(store):
         connection.execute(
             schema.jobs.update().values(payload=row.payload.replace('"restarts":1', '"iterations":600,"restarts":1'))
         )
-    (pace,) = measured(store, "lenet", "dlg")
+    (pace,) = measured(store, work())
     assert pace.rate == pytest.approx(60.0)
     assert pace.used == pytest.approx(0.5)  # 300 of the 600 iterations allowed
     found = estimate(store, work())
@@ -63,3 +63,19 @@ def test_without_runs_the_table_is_named_and_a_guess_is_called_one(store):
     assert found.seconds == pytest.approx(COLD_SECONDS + used * 2400 / rate)
     assert "CPU cores" in found.basis
     assert "guess" in estimate(store, work(architecture="unheard-of")).basis
+    assert estimate(store, work(architecture="unheard-of")).guess
+    assert not found.guess
+
+
+def test_a_run_of_a_second_or_of_another_net_is_no_measure(store):
+    fill_store(store, originals=4, runs=1)
+    with store.database.write() as connection:
+        row = connection.execute(schema.jobs.select()).one()
+        payload = row.payload.replace('"restarts":1', '"iterations":600,"restarts":1')
+        connection.execute(schema.jobs.update().values(payload=payload))
+    assert len(measured(store, work())) == 1
+    assert measured(store, work(arguments={"base": 8})) == []
+    assert measured(store, work(height=64)) == []
+    with store.database.write() as connection:
+        connection.execute(schema.jobs.update().values(finished=schema.jobs.c.started + 2))
+    assert measured(store, work()) == []
