@@ -11,7 +11,6 @@ from core.images.picture import Picture, Prepared
 from core.images.samples import SAMPLES
 from core.jobs.compose import draw_labels, relabel
 from core.models.spec import ModelSpec
-from core.names import safe_name
 from core.storage.artifacts import encode_png
 from pages import _shared
 from pages._audit_model import ChosenModel
@@ -68,7 +67,7 @@ def choose(model: ChosenModel | None) -> ChosenImages | None:
     except UserError as error:
         st.error(_shared.plain(str(error)), icon=":material/error:")
         return None
-    _preview(labelled.prepared)
+    _preview(labelled.prepared, model.spec)
     return labelled
 
 
@@ -119,7 +118,7 @@ def _receive() -> None:
         try:
             taken = take_in_image(file.getvalue(), file.name)
         except UserError as error:
-            refused.append(f"{safe_name(file.name)}: {error}")
+            refused.append(str(error))  # it names the file
             continue
         name = _unique(taken.name, {image.name for image in held})
         sha = store.artifacts.put_bytes(encode_png(taken.pixels), ".png")
@@ -188,11 +187,21 @@ def _by_hand(prepared: tuple[Prepared, ...], spec: ModelSpec) -> tuple[Prepared,
     return tuple(found)
 
 
-def _preview(prepared: tuple[Prepared, ...]) -> None:
+def label_text(image: Prepared, spec: ModelSpec) -> str:
+    """A label with the model's name for it, as in "1 face", and that it was drawn where it was."""
+    parts = [str(image.label)]
+    if image.label < len(spec.class_names):
+        parts.append(spec.class_names[image.label])
+    elif image.label_source != "drawn" and image.class_name:
+        parts.append(image.class_name)
+    return " ".join(parts) + (", drawn" if image.label_source == "drawn" else "")
+
+
+def _preview(prepared: tuple[Prepared, ...], spec: ModelSpec) -> None:
     """The first few originals, as the victim will see them."""
     figures = [
-        _shared.figure(_thumbnail(p), f"Original {p.name}, label {p.label}", width=50, caption=f"{p.label}")
-        for p in prepared[:SHOWN]
+        _shared.figure(_thumbnail(p), f"Original {p.name}, label {said}", width=64, caption=said)
+        for p, said in ((p, label_text(p, spec)) for p in prepared[:SHOWN])
     ]
     st.html(_shared.pictures_html(figures))
     more = len(prepared) - SHOWN

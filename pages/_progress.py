@@ -26,7 +26,7 @@ def status_line(run: Run) -> str:
     """Markdown: state badge, and what is asked but not done yet."""
     parts = [_shared.state_badge(run.state)]
     if run.wanted == "pause" and run.state in ("queued", "running"):
-        parts.append("pausing at the next checkpoint")
+        parts.append("pausing: saving where it is")
     if run.wanted == "cancel" and run.state in ("queued", "running", "paused"):
         parts.append("cancelling")
     if run.awaits_scores:

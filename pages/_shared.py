@@ -95,7 +95,8 @@ def current_annotator() -> str:
 def annotator_field() -> None:
     """The sidebar's field for the annotator's name, kept in ?annotator=; a guest's name until one is typed."""
     if NAME_KEY not in st.query_params and NAME_KEY not in st.session_state:
-        st.session_state[NAME_KEY] = guest_name()  # seen in the link, so that a reload stays the same person
+        st.session_state[NAME_KEY] = guest_name()
+        st.query_params[NAME_KEY] = guest_name()  # a value set here is not in the link, and a reload knows only that
     with st.sidebar:
         typed = st.text_input("Annotator", key=NAME_KEY, bind="query-params", max_chars=60, placeholder="your name")
         try:

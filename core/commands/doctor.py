@@ -89,5 +89,8 @@ def _weights(settings: Settings, download: bool) -> Iterator[Finding]:
         else:
             yield True, name, f"{found.path} (sha256 {found.sha256[:12]})"
     for name, reason in availability(settings).items():
-        if not METRICS[name].diagnostic:
-            yield not reason, f"metric {name}", reason or "available"
+        metric = METRICS[name]
+        if metric.diagnostic:
+            continue
+        needs = f"needs {', '.join(metric.needs)} (above); python -m core doctor --download fetches it"
+        yield not reason, f"metric {name}", (needs if metric.needs else reason) if reason else "available"
