@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import re
 import runpy
 import secrets
 import time
@@ -29,6 +30,7 @@ RUN_PAGE = "pages/reconstructions.py"
 AUDIT_PAGE = "pages/audit.py"
 LABEL_PAGE = "pages/label.py"
 NAME_KEY = "annotator"  # the sidebar's field, bound to ?annotator= by Streamlit
+GUEST = re.compile(r"guest-[0-9a-f]{4}")
 ENTERED = "entered"  # in the session while app.py runs a page
 APP = Path(__file__).resolve().parents[1] / "app.py"
 STATE_COLOURS = {
@@ -99,6 +101,8 @@ def annotator_field() -> None:
         st.query_params[NAME_KEY] = guest_name()  # a value set here is not in the link, and a reload knows only that
     with st.sidebar:
         typed = st.text_input("Annotator", key=NAME_KEY, bind="query-params", max_chars=60, placeholder="your name")
+        if GUEST.fullmatch(typed):
+            st.session_state["guest"] = typed  # the guest of the link, after a reload too
         try:
             clean_name(typed)
         except UserError as error:
