@@ -93,6 +93,10 @@ def _uploads(model: ChosenModel | None) -> ChosenImages | None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"{len(held)} image{'' if len(held) == 1 else 's'} taken in")
         st.button("Remove all", icon=":material/close:", key="pictures_remove", on_click=_forget)
+        with st.popover("Remove one"):
+            for image in held:
+                name = _shared.plain(image.name)
+                st.button(name, icon=":material/close:", key=f"drop_{image.name}", on_click=_drop, args=(image.name,))
     if model is None:
         return None
     artifacts = _shared.get_store().artifacts
@@ -133,6 +137,18 @@ def _unique(name: str, taken: set[str]) -> str:
     if name not in taken:
         return name
     return next(f"{name}-{n}" for n in range(2, len(taken) + 3) if f"{name}-{n}" not in taken)
+
+
+def missing() -> str:
+    """What the choice of images still lacks, as far as the session tells; "" where nothing does."""
+    if st.session_state.get("images") == "upload" and not st.session_state.get("pictures"):
+        return "upload at least one image"
+    return ""
+
+
+def _drop(name: str) -> None:
+    held: list[UploadedImage] = st.session_state.get("pictures", [])
+    st.session_state["pictures"] = [image for image in held if image.name != name]
 
 
 def _forget() -> None:
@@ -192,7 +208,7 @@ def label_text(image: Prepared, spec: ModelSpec) -> str:
     parts = [str(image.label)]
     if image.label < len(spec.class_names):
         parts.append(spec.class_names[image.label])
-    elif image.label_source != "drawn" and image.class_name:
+    elif image.label_source in ("dataset", "folder") and image.class_name:  # elsewhere it may name another class
         parts.append(image.class_name)
     return " ".join(parts) + (", drawn" if image.label_source == "drawn" else "")
 
@@ -200,7 +216,7 @@ def label_text(image: Prepared, spec: ModelSpec) -> str:
 def _preview(prepared: tuple[Prepared, ...], spec: ModelSpec) -> None:
     """The first few originals, as the victim will see them."""
     figures = [
-        _shared.figure(_thumbnail(p), f"Original {p.name}, label {said}", width=64, caption=said)
+        _shared.figure(_thumbnail(p), f"Original {p.name}, label {said}", width=84, caption=said)
         for p, said in ((p, label_text(p, spec)) for p in prepared[:SHOWN])
     ]
     st.html(_shared.pictures_html(figures))

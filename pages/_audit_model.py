@@ -106,6 +106,16 @@ def _receive() -> None:
     st.rerun()
 
 
+def missing() -> str:
+    """What an upload still lacks before it can be attacked."""
+    held: UploadedWeights | None = st.session_state.get("weights")
+    if held is None:
+        return "upload a weights file"
+    if held.understood is None:
+        return "the weights file has not passed its check; press Check this file, or remove it and upload another"
+    return "the weights file was checked with other settings; press Check this file again"
+
+
 def _forget() -> None:
     held: UploadedWeights | None = st.session_state.pop("weights", None)
     if held is not None:
@@ -177,7 +187,9 @@ def _understood(spec: ModelSpec) -> ChosenModel | None:
     if refused is not None:
         st.error(_shared.plain(refused[0]), icon=":material/error:")
         if refused[1]:
-            st.code(refused[1] if isinstance(refused[1], str) else "\n".join(refused[1]), language="python")
+            st.code(
+                refused[1] if isinstance(refused[1], str) else "\n".join(refused[1]), language="python", wrap_lines=True
+            )
         return None
     found = held.understood
     if found is None or held.asked != spec.to_json():

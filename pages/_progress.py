@@ -1,12 +1,16 @@
 """A run while it runs: state, progress, time left, loss curve, emerging images, and its buttons."""
 
+from collections.abc import Iterable
+
 import streamlit as st
 
+from core.attacks import ATTACKS
 from core.errors import UserError
 from core.jobs.queue import set_wanted
 from core.jobs.rescore import rescore
+from core.models.catalogue import CATALOGUE
 from core.report.names import short_name
-from core.report.runs import Curve, Run, curve, flat_settings, frames, remaining_seconds
+from core.report.runs import Curve, Run, curve, frames, remaining_seconds
 from core.report.views import without_weights
 from pages import _shared
 
@@ -101,8 +105,32 @@ def ask_scores(run: int) -> None:
 
 
 def settings_rows(run: Run) -> list[dict[str, str]]:
-    """What the run was asked, flat: one row a setting; long lists are counted."""
-    return [{"setting": key, "value": value} for key, value in flat_settings(run.payload)]
+    """What the run was asked, one short row a setting; images are counted, and every knob of the attack is named."""
+    asked = run.payload
+    model, threat = asked["model"], asked["threat"]
+    known = CATALOGUE.get(model["architecture"])
+    size = f"{model['width']}×{model['height']} pixels, {model['channels']} channels, {model['num_classes']} classes"
+    weights = str(model["weights_sha256"])[:12] or f"drawn from seed {model['init_seed']}"
+    rows = {
+        "Model": (known.title if known else model["architecture"]) + f", {model['origin']}" * bool(model["origin"]),
+        "Input": size,
+        "Mean and standard deviation": f"{_row(model['mean'])}; {_row(model['std'])}",
+        "Weights (start of sha256)": weights,
+        "Originals": _shared.count(len(asked["originals"])),
+        "Images in one update": threat["batch_size"],
+        "BatchNorm in the victim's step": threat["batchnorm"],
+        "Labels": threat["labels"],
+        "Attack": ATTACKS[asked["attack"]].title if asked["attack"] in ATTACKS else asked["attack"],
+        **{f"Attack: {name.replace('_', ' ')}": value for name, value in asked["config"].items()},
+        "Seed": asked["seed"],
+        "Controls": asked["controls"],
+        "Device": asked["device"],
+    }
+    return [{"setting": name, "value": _shared.plain(str(value))} for name, value in rows.items()]
+
+
+def _row(values: Iterable[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
 
 
 def error_line(run: Run) -> None:

@@ -76,16 +76,27 @@ def history() -> None:
     if not found and page == 1:
         st.caption("No run yet. The defaults above are a good first one.")
         return
-    for entry in found[:HISTORY]:
+    st.session_state["history_live"] = busy = any(entry.live for entry in found[:HISTORY])
+    st.fragment(history_rows, run_every=_progress.POLL_SECONDS if busy else None)(page)
+    if page > 1 or len(found) > HISTORY:
+        st.pagination(page + (1 if len(found) > HISTORY else 0), key="history", bind="query-params")
+
+
+def history_rows(page: int) -> None:
+    """One page of the history; redrawn while a run of it lives, so that its states stay true."""
+    found = runs(_shared.get_store(), limit=HISTORY, offset=(page - 1) * HISTORY)
+    if st.session_state.get("history_live") and not any(entry.live for entry in found):
+        st.rerun()
+    for entry in found:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"{_shared.state_badge(entry.state)} {_shared.plain(entry.title)}", width="stretch")
+            st.markdown(
+                f"{_shared.state_badge(entry.state)} Run {entry.id}: {_shared.plain(entry.title)}", width="stretch"
+            )
             st.caption(f"{_shared.when(entry.created)}, {_shared.took(entry.started, entry.finished)}")
             st.page_link(
                 "pages/audit.py", label="Watch" if entry.live else "Settings", query_params={"run": str(entry.id)}
             )
             st.page_link(_shared.RUN_PAGE, label="Reconstructions", query_params={"run": str(entry.id)})
-    if page > 1 or len(found) > HISTORY:
-        st.pagination(page + (1 if len(found) > HISTORY else 0), key="history", bind="query-params")
 
 
 def composer() -> None:
@@ -105,7 +116,13 @@ def composer() -> None:
         st.error(_shared.plain(refused), icon=":material/error:")
     if model is None or images is None or config is None:
         st.button("Launch", type="primary", disabled=True, key="launch")
-        st.caption("Complete the choices above.")
+        lacking = [
+            _audit_model.missing() if model is None else "",
+            _audit_images.missing() or ("the images or their labels are refused" if model and images is None else ""),
+            "a setting of the attack is refused" if config is None else "",
+        ]
+        named = zip(("1 Model", "2 Images", "4 Attack"), lacking, strict=True)
+        st.caption("Before the launch: " + ". ".join(f"**{part}**: {what}" for part, what in named if what) + ".")
         return
     request = AttackRequest(
         spec=model.spec,

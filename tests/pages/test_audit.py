@@ -135,6 +135,7 @@ def test_uploaded_images_are_taken_in_and_bad_ones_refused_in_a_sentence(app, st
     assert not test.exception
     assert "2 images taken in" in words(test)
     assert len(test.error) == 1
+    assert test.error[0].value.count("page") == 1  # the file is named once
     assert test.file_uploader(key="pictures_file_1").value == []  # the first widget's bytes are let go
     test.button(key="launch").click().run()
     assert len(jobs(store)[0].originals) == 2
@@ -177,3 +178,52 @@ def test_uploaded_weights_go_to_disk_at_once_and_garbage_is_refused(app, store):
     test.button(key="weights_remove").click().run()
     assert not kept.exists()
     assert jobs(store) == []
+
+
+def test_an_error_about_an_earlier_image_goes_and_one_image_can_be_removed(app):
+    test = app(PAGE)
+    test.button_group(key="images").set_value("upload").run()
+    assert "**2 Images**: upload at least one image" in words(test)
+    test.file_uploader(key="pictures_file_0").upload("broken.png", b"no picture").run()
+    assert len(test.error) == 1
+    test.file_uploader(key="pictures_file_1").upload("good.png", png()).upload("other.png", png(30)).run()
+    assert not test.error
+    assert "2 images taken in" in words(test)
+    test.button(key="drop_good.png").click().run()
+    assert not test.exception
+    assert "1 image taken in" in words(test)
+    assert test.button(key="drop_other.png")
+
+
+def pictures_of(test):
+    return " ".join(element.proto.body for element in test.get("html"))
+
+
+def test_a_label_is_shown_with_its_class_and_says_when_it_was_drawn(app):
+    test = app(PAGE, model="lenet-faces", images="lfw")
+    assert "1 face<" in pictures_of(test)
+    assert "0 not a face<" in pictures_of(test)
+    assert "drawn" not in pictures_of(test)
+    test.button_group(key="images").set_value("photos").run()  # four photographs, and a model of faces
+    shown = pictures_of(test)
+    assert shown.count(", drawn</figcaption>") == 8
+
+
+def test_launch_says_which_choice_is_missing(app):
+    test = app(PAGE)
+    test.button_group(key="from").set_value("upload").run()
+    assert "**1 Model**: upload a weights file." in words(test)
+    test.file_uploader(key="weights_file_0").upload("victim.pt", b"not a model").run()
+    assert "**1 Model**: the weights file has not passed its check" in words(test)
+    assert "**2 Images**" not in words(test)
+
+
+def test_the_history_numbers_its_runs_and_settings_are_labelled_rows(app, store):
+    fill_store(store, originals=3, runs=2)
+    test = app(PAGE, run="2")
+    assert not test.exception
+    assert "Run 1: dlg on lenet" in words(test)  # of the history: the panel shows run 2
+    rows = dict(test.table[0].value.itertuples(index=False))
+    assert rows["Originals"] == "3"
+    assert rows["Images in one update"] == "1"
+    assert not any("hash" in name for name in rows)
