@@ -12,7 +12,7 @@ from core.jobs import compute
 from core.jobs.events import failed
 from core.jobs.packing import blob, pack, unpack
 from core.jobs.payloads import AttackJob
-from core.jobs.plan import ShardPlan, plan_attack
+from core.jobs.plan import ShardPlan, plan_attack, useful_threads
 from core.leakage.threat import ThreatModel
 from core.models.spec import ModelSpec
 
@@ -131,7 +131,7 @@ def attack_shard(
         seed=payload.seed,
         plan=plan,
         device=device or payload.device,
-        threads=threads,
+        threads=useful_threads(payload.model.architecture, threads),
         checkpoint=checkpoint,
         checkpoint_number=checkpoint_number,
         checkpoint_seconds=checkpoint_seconds,

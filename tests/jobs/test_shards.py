@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.jobs.events import LAST, Event
 from core.jobs.packing import pack, unpack
-from core.jobs.plan import IMAGE_SLOTS, ShardPlan, plan_attack, plan_score, split
+from core.jobs.plan import IMAGE_SLOTS, ShardPlan, plan_attack, plan_score, split, useful_threads
 from core.jobs.progress import WorkerProgress
 from core.jobs.shards import plan_shards, run_shard
 from core.storage.store import Store
@@ -171,3 +171,8 @@ def test_frames_are_few_and_checkpoints_numbered_onwards() -> None:
         talk.checkpoint(done, b"state")
     assert [event.values["number"] for event in told] == [5, 6]
     assert told[0].arrays["state"].tobytes() == b"state"
+
+
+def test_a_net_with_short_steps_gets_one_thread() -> None:
+    assert useful_threads("lenet", 8) == 1
+    assert useful_threads("convnet", 8) == 8
