@@ -33,7 +33,7 @@ def draw_card(card: Card, sort: str, show_scores: bool, judged: bool) -> None:
     given = st.session_state.get(answer_key(card.reconstruction))
     visible = show_scores or given is not None or not judged
     with st.container(border=True):
-        st.html(_head(card) + _trio(card) + (_scores(card, sort) if visible else _hidden()))
+        st.html(_head(card, visible) + _trio(card) + (_scores(card, sort) if visible else _hidden()))
         if judged:
             st.segmented_control(
                 f"Is {card.name} recognisable?",
@@ -76,7 +76,10 @@ def wording() -> str:
 
 
 def table(cards: tuple[Card, ...], metrics: tuple[str, ...], hidden: set[int]) -> None:
-    """The page as a table: thumbnails, scores with direction and unit; scores of `hidden` are left empty."""
+    """The page as a table: thumbnails, scores with direction and unit.
+
+    Scores and losses of `hidden` are left empty; a column of words says of each row what is hidden or not scored.
+    """
     rows = [_row(card, metrics, card.reconstruction in hidden) for card in cards]
     config: dict[str, object] = {
         "original": st.column_config.ImageColumn("original", width="small"),
@@ -90,6 +93,7 @@ def table(cards: tuple[Card, ...], metrics: tuple[str, ...], hidden: set[int]) -
         hide_index=True,
         column_config=config,
         row_height=52,
+        placeholder="–",
         alt=f"Table of {len(rows)} reconstructions with their scores",
     )
 
@@ -100,17 +104,28 @@ def _row(card: Card, metrics: tuple[str, ...], hidden: bool) -> dict[str, object
         "reconstruction": _shared.image_url(card.image_sha, 64),
         "name": card.name,
         "label": card.label,
-        "loss": card.loss,
-        "status": card.status,
+        "scores": _missing_words(card, metrics, hidden),
+        "loss": None if hidden else card.loss,
     }
     empty = Score(None)
-    return row | {name: None if hidden else card.scores.get(name, empty).value for name in metrics}
+    values = {name: None if hidden else card.scores.get(name, empty).value for name in metrics}
+    return row | values | {"status": card.status}
 
 
-def _head(card: Card) -> str:
+def _missing_words(card: Card, metrics: tuple[str, ...], hidden: bool) -> str:
+    """Why cells of a row are empty: hidden, or not scored; "" where none is."""
+    if hidden:
+        return "hidden until you answer"
+    empty = Score(None)
+    missing = [short_name(name) for name in metrics if card.scores.get(name, empty).value is None]
+    return f"not scored: {', '.join(missing)}" if missing else ""
+
+
+def _head(card: Card, visible: bool) -> str:
     label = card.class_name or (f"label {card.label}" if card.label is not None else "no original")
     drawn = ", drawn" if card.label_source == "drawn" else ""
-    title = f"loss {number(card.loss)}, {card.iterations} iterations, restart {card.restart}"
+    fit = f"loss {number(card.loss)}, " if visible else ""
+    title = f"{fit}{card.iterations} iterations, restart {card.restart}"
     status = "" if card.status == "ok" else f'<div class="status">{escape(card.status)}</div>'
     return (
         f'<div class="card-head"><b title="{escape(title)}">{escape(card.name)}</b>'

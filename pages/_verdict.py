@@ -1,10 +1,11 @@
 """A run's verdict as pages show it. The verdict itself is core's; here are only its words in HTML."""
 
+from collections.abc import Container
 from html import escape
 
 import streamlit as st
 
-from core.report.evidence import DEFAULT_METRIC, DEFAULT_VALUE, RunVerdict, run_verdict, threshold
+from core.report.evidence import BESIDE, DEFAULT_METRIC, DEFAULT_VALUE, RunVerdict, run_verdict, threshold
 from core.report.runs import changes
 from core.report.verdict import CONTROL_NAMES, CONTROL_RULE, Evidence, Verdict
 from pages import _shared
@@ -34,10 +35,10 @@ def interval_text(found: Verdict) -> str:
 def verdict_html(judged: RunVerdict) -> str:
     """The verdict as HTML: headline, interval, notes. All text is escaped."""
     found = judged.verdict
-    kind = {"leaks": "leaks", "inconclusive": "inconclusive"}.get(found.outcome, "")
+    kind = {"leaks": "leaks", "inconclusive": "inconclusive", "pending": "inconclusive"}.get(found.outcome, "")
     notes = list(found.notes)
     if not judged.blind and found.basis in ("people", "few answers"):
-        notes.append("These answers were given beside the original, not blind.")
+        notes.append(f"These are {BESIDE}, not blind.")
     lines = [f"<p>{escape(interval_text(found))}</p>"] if found.outcome != "pending" else []
     lines += [f'<p class="small">{escape(note)}</p>' for note in notes]
     return f'<div class="verdict {kind}"><h2>{escape(found.headline)}</h2>{"".join(lines)}</div>'
@@ -64,10 +65,15 @@ def _value(value: float | None, unit: str) -> str:
     return number(value) + (escape(unit) if value is not None else "")
 
 
-def worst_html(found: Verdict, images: dict[int, tuple[str | None, str]]) -> str:
-    """The worst originals beside their reconstructions; `images` gives the two hashes by reconstruction."""
+def worst_html(found: Verdict, images: dict[int, tuple[str | None, str]], scored: Container[int]) -> str:
+    """The worst originals beside their reconstructions; `images` gives the two hashes by reconstruction.
+
+    The score stands only under those in `scored`: whoever has yet to answer must not see it.
+    """
     pairs = "".join(
-        _worst(entry, found, *images[entry.reconstruction]) for entry in found.worst if entry.reconstruction in images
+        _worst(entry, found, *images[entry.reconstruction], entry.reconstruction in scored)
+        for entry in found.worst
+        if entry.reconstruction in images
     )
     return f'<div class="worst-row">{pairs}</div>'
 
@@ -87,11 +93,11 @@ def _pair(entry: Evidence, original_sha: str | None, image_sha: str) -> str:
     return f'<div class="duo">{pair}</div>'
 
 
-def _worst(entry: Evidence, found: Verdict, original_sha: str | None, image_sha: str) -> str:
+def _worst(entry: Evidence, found: Verdict, original_sha: str | None, image_sha: str, shown: bool) -> str:
     said = f"{entry.recognised} of {entry.answers} recognise" if entry.answers else ""
     unit = f" {found.threshold.unit}" if found.threshold.unit else ""
     scored = f"{found.threshold.title} {number(entry.score)}{unit}" if entry.score is not None else "not scored"
-    under = escape(f"{entry.name} · {said or scored}")
+    under = escape(f"{entry.name} · {said or (scored if shown else 'score hidden')}")
     return f'<div class="worst">{_pair(entry, original_sha, image_sha)}<div class="under">{under}</div></div>'
 
 

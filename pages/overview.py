@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.errors import UserError
 from core.jobs.compose import demo_request, submit_attack
-from core.report.runs import StoreCounts, counts, runs
+from core.report.runs import Run, StoreCounts, counts, runs
 from core.report.views import image_pairs
 from pages import _progress, _shared, _verdict
 
@@ -68,11 +68,17 @@ def active_panel() -> None:
 
 
 def recent_verdicts() -> None:
-    """The newest finished runs with their verdicts."""
-    found = runs(_shared.get_store(), limit=RECENT, active=False)
-    if not found:
-        return
-    st.subheader("Recent verdicts", anchor=False)
+    """The newest ended runs with results and their verdicts; then those that ended without any."""
+    with_results = runs(_shared.get_store(), limit=RECENT, active=False, results=True)
+    without = runs(_shared.get_store(), limit=RECENT // 2, active=False, results=False)
+    for title, found in (("Recent verdicts", with_results), ("Ended without results", without)):
+        if found:
+            st.subheader(title, anchor=False)
+            verdict_cards(found)
+
+
+def verdict_cards(found: list[Run]) -> None:
+    """One card a run: its verdict, or how it ended."""
     for run in found:
         with st.container(border=True):
             if run.state == "done":

@@ -1,10 +1,12 @@
 """Reconstructions of one run: its verdict, then every original beside what the attack made of its update."""
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from core.errors import UserError
 from core.metrics.registry import METRICS
-from core.report.evidence import DEFAULT_METRIC, DEFAULT_VALUE
+from core.report.evidence import BESIDE, DEFAULT_METRIC, DEFAULT_VALUE
 from core.report.export import export_html
 from core.report.names import short_name
 from core.report.records import LABELS, OTHER_SORTS, CardPage, Query
@@ -16,6 +18,7 @@ from core.report.views import (
     metric_names,
     reconstruction_page,
     role_counts,
+    unscored_metrics,
 )
 from pages import _cards, _progress, _shared, _verdict
 
@@ -25,12 +28,15 @@ SORT_WORDS = {"target": "target", "loss": "attack loss", "rate": "recognition ra
 
 
 def chosen_run() -> Run | None:
-    """The run of ?run=, else the newest; None in an empty store. UserError for a link to nothing."""
+    """The run of ?run=, else the newest with results, else the newest; None in an empty store.
+
+    UserError for a link to nothing.
+    """
     store = _shared.get_store()
     wanted = _shared.query_number("run")
     if wanted is not None:
         return run(store, wanted)
-    newest = runs(store, limit=1)
+    newest = runs(store, limit=1, results=True) or runs(store, limit=1)
     return newest[0] if newest else None
 
 
@@ -76,7 +82,9 @@ def verdict_panel(run_id: int) -> None:
     with right:
         if judged.verdict.worst:
             images = image_pairs(_shared.get_store(), [e.reconstruction for e in judged.verdict.worst])
-            st.html(_verdict.worst_html(judged.verdict, images))
+            mine = answers_of(_shared.get_store(), _shared.current_annotator())
+            scored = images if st.session_state.get("scores") else mine
+            st.html(_verdict.worst_html(judged.verdict, images, scored))
 
 
 def threshold_popover(names: tuple[str, ...]) -> None:
@@ -143,9 +151,32 @@ def controls(names: tuple[str, ...], roles: dict[str, int]) -> None:
             "Show scores",
             key="scores",
             bind="query-params",
-            help="Scores of a card are hidden until you answer it. Answers given on this page see the original and are "
-            "stored as not blind; the Label page is blind.",
+            help=f"Scores and loss of a card are hidden until you answer it. Answers given on this page are {BESIDE}: "
+            "stored as not blind. The Label page is blind.",
         )
+
+
+def unscored_in_link(missing: Mapping[str, str]) -> None:
+    """Say of a metric that the link names and nothing here has a score of why the page does not go by it.
+
+    Called before the controls, which take from the link what they do not offer.
+    """
+    named = {st.query_params.get(word, "") for word in ("sort", "by", "metric")}
+    for name in sorted(named & set(missing)):
+        st.info(
+            f"The link names {_shared.plain(short_name(name))}, but nothing in this run has a score of it, so the page "
+            "does not go by it.",
+            icon=":material/info:",
+        )
+
+
+def unscored_line(missing: Mapping[str, str]) -> None:
+    """The metrics that nothing in this run has, once, with their reasons."""
+    if not missing:
+        return
+    with st.expander(f"{len(missing)} metric{'' if len(missing) == 1 else 's'} without a score in this run"):
+        for name, reason in missing.items():
+            st.caption(_shared.plain(f"{short_name(name)}: {reason or 'no reason was stored'}"))
 
 
 def asked(run_id: int) -> Query:
@@ -175,7 +206,9 @@ def listing(query: Query, found: CardPage, names: tuple[str, ...]) -> None:
         hidden = set() if show or not judged else {c.reconstruction for c in found.cards} - answered
         _cards.table(found.cards, names, hidden)
         if hidden:
-            st.caption(f"Scores of {len(hidden)} rows are hidden until you answer them; *Show scores* shows all.")
+            st.caption(
+                f"Scores and losses of {len(hidden)} rows are hidden until you answer them; *Show scores* shows all."
+            )
         return
     _cards.recall_answers(found.cards, mine)
     with st.grid("auto", min_column_width=235):
@@ -212,8 +245,10 @@ def body(current: Run) -> None:
             else "**This run has no reconstructions.** It ended before it stored any."
         )
         return
-    names = metric_names(store, current.id)
-    st.fragment(verdict_panel, key="verdict")(current.id)
+    missing = unscored_metrics(store, current.id)
+    names = tuple(name for name in metric_names(store, current.id) if name not in missing)
+    unscored_in_link(missing)
+    top = st.container()  # filled below, once the controls have taken threshold and switch from the link
     with st.container(horizontal=True):
         threshold_popover(names)
         st.download_button(
@@ -226,6 +261,8 @@ def body(current: Run) -> None:
             key="export",
         )
     controls(names, roles)
+    with top:
+        st.fragment(verdict_panel, key="verdict")(current.id)
     query = asked(current.id)
     found = reconstruction_page(store, query)
     if not found.total:
@@ -233,6 +270,7 @@ def body(current: Run) -> None:
         return
     st.caption(_cards.wording())
     listing(query, found, names)
+    unscored_line(missing)
     pager(found, query.size)
 
 

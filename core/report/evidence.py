@@ -18,6 +18,8 @@ from core.storage.store import Store
 # range: by convention, not by measurement (docs: at any such cut people disagree with the score on many images).
 DEFAULT_METRIC, DEFAULT_VALUE = "psnr", 20.0
 
+BESIDE = "answers given beside the original"  # the words for answers that were not blind, wherever they count
+
 
 @dataclass(frozen=True)
 class RunVerdict:

@@ -25,6 +25,8 @@ class ScoredMetric:
     name: str
     version: str
     weights_hash: str
+    scored: bool = field(default=True, compare=False)  # whether anything in the run has a value of it
+    reason: str = field(default="", compare=False)  # a reason that is stored where there is no value
 
 
 @dataclass(frozen=True)

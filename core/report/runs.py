@@ -107,11 +107,21 @@ def counts(store: Store) -> StoreCounts:
         return StoreCounts(*(int(connection.execute(statement).scalar_one()) for statement in asked))
 
 
-def runs(store: Store, *, limit: int = 20, offset: int = 0, active: bool | None = None) -> list[Run]:
-    """Attack jobs, newest first; `active` True for queued, running and paused ones, False for the others."""
+def runs(
+    store: Store, *, limit: int = 20, offset: int = 0, active: bool | None = None, results: bool | None = None
+) -> list[Run]:
+    """Attack jobs, newest first.
+
+    active: True for queued, running and paused ones, False for the others.
+    results: True for those that have stored a reconstruction of the attack, False for those that have not.
+    """
     statement = select(jobs).where(jobs.c.kind == "attack").order_by(jobs.c.id.desc()).limit(limit).offset(offset)
     if active is not None:
         statement = statement.where(jobs.c.state.in_(ACTIVE) if active else jobs.c.state.not_in(ACTIVE))
+    if results is not None:
+        rec = schema.reconstructions
+        stored = select(rec.c.id).where(rec.c.job_id == jobs.c.id, rec.c.chosen, rec.c.role == "attack").exists()
+        statement = statement.where(stored if results else ~stored)
     with store.database.read() as connection:
         return _runs(connection, connection.execute(statement).all())
 

@@ -27,20 +27,21 @@ rec, pair, orig, score = schema.reconstructions, schema.pairings, schema.origina
 
 def scored_metrics(connection: Connection, run: int) -> dict[str, ScoredMetric]:
     """The metrics that this run's pairings carry, each in the version scored last."""
-    newest = (
-        select(func.max(score.c.id).label("id"))
+    rows = connection.execute(
+        select(
+            score.c.metric,
+            score.c.metric_version,
+            score.c.weights_hash,
+            (func.count(score.c.value) + func.count(score.c.special)).label("values"),
+            func.max(score.c.reason).label("reason"),
+        )
         .join(pair, and_(pair.c.id == score.c.subject_id, pair.c.reference == score.c.reference))
         .join(rec, rec.c.id == pair.c.reconstruction_id)
         .where(score.c.subject_kind == "pairing", score.c.reference == "attacked", rec.c.job_id == run)
-        .group_by(score.c.metric)
-        .subquery()
+        .group_by(score.c.metric, score.c.metric_version, score.c.weights_hash)
+        .order_by(score.c.metric, func.max(score.c.id))  # of one metric the newest comes last, and is kept
     )
-    rows = connection.execute(
-        select(score.c.metric, score.c.metric_version, score.c.weights_hash)
-        .join(newest, newest.c.id == score.c.id)
-        .order_by(score.c.metric)
-    )
-    return {row.metric: ScoredMetric(row.metric, row.metric_version, row.weights_hash) for row in rows}
+    return {row[0]: ScoredMetric(row[0], row[1], row[2], row[3] > 0, row[4] or "") for row in rows}
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,11 @@ def _place(total: int, query: Query) -> tuple[int, int, int]:
 def metric_names(store: Store, run: int) -> tuple[str, ...]:
     """The metrics that this run is scored with, by name."""
     return tuple(run_metrics(store, run))
+
+
+def unscored_metrics(store: Store, run: int) -> dict[str, str]:
+    """The metrics of which nothing in this run has a value, each with a stored reason."""
+    return {name: found.reason for name, found in run_metrics(store, run).items() if not found.scored}
 
 
 def without_weights(store: Store, run: int) -> tuple[str, ...]:

@@ -37,6 +37,19 @@ def test_a_filled_store_is_counted_and_judged(app, store):
     assert re.search(r"\d of 8 originals scored PSNR ≥ 20 dB", verdicts[0])
 
 
+def test_cancelled_runs_without_results_do_not_lead_the_verdicts(app, store):
+    filled = fill_store(store, originals=2, runs=2)
+    with store.database.write() as connection:
+        of_newest = schema.reconstructions.c.job_id == filled.runs[1]
+        connection.execute(schema.reconstructions.update().where(of_newest).values(chosen=False))
+        connection.execute(schema.jobs.update().where(schema.jobs.c.id == filled.runs[1]).values(state="cancelled"))
+    test = app()
+    assert not test.exception
+    titles = [s.value for s in test.subheader]
+    assert titles.index("Recent verdicts") < titles.index("Ended without results")
+    assert len([h for h in test.html if 'class="verdict' in h.value]) == 1
+
+
 def test_the_demo_is_queued_once_and_offered_when_it_is_there(app, store):
     test = app()
     test.button(key="run_demo").click().run()

@@ -53,6 +53,65 @@ def test_scores_are_hidden_until_answered_and_the_switch_shows_them(app, store):
     assert "1 not scored" in cards(test)[2]  # its last ssim is left out, with a reason
 
 
+def test_no_score_or_loss_of_an_unanswered_original_stands_anywhere(app, store):
+    filled = fill_store(store, originals=3, runs=1)
+    test = app(PAGE, run="1", annotator="Ana")
+    shown = [h.value for h in test.html]
+    worst = [one for one in shown if 'class="worst"' in one]
+    assert "photo-000 · score hidden" in worst[0]
+    assert " dB" not in worst[0]
+    assert not any("loss 0.0" in one for one in shown)  # the fixture's losses: 0.01, 0.02, 0.03
+    test.button_group(key=f"answer_{filled.reconstructions[1]}").set_value("unsure").run()
+    assert any("loss 0.0200" in card for card in cards(test) if "photo-001" in card)
+    assert not any("loss 0.0" in card for card in cards(test) if "photo-001" not in card)
+    test = app(PAGE, run="1", annotator="Ana", scores="true")
+    assert all("loss 0.0" in card for card in cards(test))
+    worst = [h.value for h in test.html if 'class="worst"' in h.value]
+    assert "score hidden" not in worst[0]
+
+
+def unscore(store, run, metric="lpips_alex"):
+    """A metric of which every pairing of the run has a row without a value."""
+    with store.database.write() as connection:
+        pairings = connection.execute(
+            schema.pairings.select()
+            .join(schema.reconstructions, schema.reconstructions.c.id == schema.pairings.c.reconstruction_id)
+            .where(schema.reconstructions.c.job_id == run)
+        ).all()
+        write_scores(
+            connection,
+            [
+                StoredScore("pairing", p.id, "attacked", metric, "0.1", "", None, "there are no weights")
+                for p in pairings
+            ],
+        )
+        bump(connection, "scores")
+
+
+def test_a_metric_without_a_value_is_left_out_and_said_once(app, store):
+    filled = fill_store(store, originals=3, runs=1)
+    unscore(store, filled.runs[0])
+    test = app(PAGE, run="1", view="table", scores="true", sort="lpips_alex")
+    assert not test.exception
+    assert "lpips_alex" not in test.dataframe[0].value.columns
+    assert "lpips_alex" not in test.selectbox(key="sort").options
+    assert [i.value for i in test.info if "LPIPS alex" in i.value]
+    assert [e.label for e in test.expander if "without a score" in e.label] == ["1 metric without a score in this run"]
+    assert any(c.value.replace("\\", "") == "LPIPS alex: there are no weights" for c in test.caption)
+
+
+def test_the_page_opens_the_newest_run_with_results(app, store):
+    filled = fill_store(store, originals=2, runs=2)
+    with store.database.write() as connection:
+        of_newest = schema.reconstructions.c.job_id == filled.runs[1]
+        connection.execute(schema.reconstructions.update().where(of_newest).values(chosen=False))
+        connection.execute(schema.jobs.update().where(schema.jobs.c.id == filled.runs[1]).values(state="cancelled"))
+    test = app(PAGE)
+    assert test.selectbox(key="run_choice").value == filled.runs[0]
+    assert len(cards(test)) == 2
+    assert test.selectbox(key="run_choice").options[0].startswith(f"{filled.runs[1]} ")  # it can still be chosen
+
+
 def test_an_inline_answer_is_stored_at_once_as_not_blind(app, store):
     filled = fill_store(store, originals=3, runs=1)
     first = filled.reconstructions[0]
@@ -92,8 +151,11 @@ def test_the_table_view_hides_scores_too(app, store):
     table = test.dataframe[0].value
     assert list(table["name"]) == ["photo-000", "photo-001", "photo-002"]
     assert table["psnr"].isna().all()
+    assert table["loss"].isna().all()
+    assert list(table["scores"]) == ["hidden until you answer"] * 3
     test.toggle(key="scores").set_value(True).run()
     assert test.dataframe[0].value["psnr"].notna().all()
+    assert list(test.dataframe[0].value["scores"]) == ["", "", "not scored: SSIM"]  # the fixture leaves it out
 
 
 def test_a_name_with_markup_stays_text(app, store):
