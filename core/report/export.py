@@ -8,14 +8,16 @@ import base64
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 from core.labels.recognition import Recognition, recognition
-from core.report.evidence import run_verdict, threshold
+from core.report.evidence import BESIDE, run_verdict, threshold
 from core.report.export_style import STYLE
 from core.report.names import arrow, short_name, unit
+from core.report.pictures import difference_png
 from core.report.records import MAX_PAGE, ROLES, Card, Query
 from core.report.runs import Run, flat_settings, run
 from core.report.verdict import CONTROL_NAMES, CONTROL_RULE, Threshold, Verdict
@@ -39,6 +41,7 @@ def export_html(store: Store, run_id: int, cut: Threshold | None = None) -> byte
         _verdict(judged.verdict, judged.blind),
         _settings(found),
         *(_section(store, role, cards[role], people) for role in ROLES if cards[role]),
+        _not_scored(shown),
         f'<script type="application/json" id="run">{_inert(data)}</script>',
     ]
     title = f"SemSight run {found.id}: {found.title}"
@@ -79,14 +82,14 @@ def _verdict(found: Verdict, blind: bool) -> str:
         interval = f"<p>{found.interval.method}: {low:.0f} to {high:.0f} %, n = {found.judged}</p>"
     notes = list(found.notes)
     if not blind and found.basis in ("people", "few answers"):
-        notes.append("These answers were given beside the original, not blind.")
+        notes.append(f"These are {BESIDE}, not blind.")
     checks = "".join(
         f"<tr><td>{escape(CONTROL_NAMES[c.role])}</td><td>{c.count}</td><td>{_number(c.score)}</td>"
         f"<td>{_number(c.against)}</td><td>{escape(c.reason)}</td></tr>"
         for c in found.controls
     )
     return (
-        f'<section class="verdict"><h2>{escape(found.headline)}</h2>{interval}'
+        f'<section class="verdict {escape(found.outcome)}"><h2>{escape(found.headline)}</h2>{interval}'
         + "".join(f"<p>{escape(note)}</p>" for note in notes)
         + f"<h3>Controls</h3><p>{escape(CONTROL_RULE)}</p><table><tr><th>control</th><th>n</th>"
         + f"<th>{escape(found.threshold.title)}, nearest to leakage</th><th>median of the leaked</th>"
@@ -109,23 +112,48 @@ def _section(store: Store, role: str, cards: Sequence[Card], people: dict[int, R
 
 def _card(store: Store, card: Card, said: Recognition | None) -> str:
     images = "".join(
-        f'<figure><img src="{_data_url(store, sha)}" alt="{escape(word)} {escape(card.name)}">'
+        f'<figure><img src="{_data_url(png)}" alt="{escape(word)} {escape(card.name)}">'
         f"<figcaption>{escape(word)}</figcaption></figure>"
-        for word, sha in (("original", card.original_sha), ("reconstruction", card.image_sha))
-        if sha
+        for word, png in _images(store, card)
     )
-    rows = "".join(_score_row(name, score.value, score.reason) for name, score in sorted(card.scores.items()))
+    rows = "".join(
+        _score_row(name, score.value) for name, score in sorted(card.scores.items()) if score.value is not None
+    )
     answers = f"{said.recognised} of {said.answers} answers recognise it" if said else "no answer"
     label = "" if card.label is None else f", label {card.label} {card.class_name or ''} ({card.label_source})"
     return (
         f"<article><h3>{escape(card.name)}</h3><p>{escape(answers)}{escape(label)}</p>"
-        f'<div class="pair">{images}</div><table>{rows}</table></article>'
+        f'<div class="trio">{images}</div><table>{rows}</table></article>'
     )
 
 
-def _score_row(name: str, value: float | None, reason: str) -> str:
-    shown = _number(value) if value is not None else f"not scored: {reason}"
-    return f"<tr><th>{escape(short_name(name))} {arrow(name)} {unit(name)}</th><td>{escape(shown)}</td></tr>"
+def _images(store: Store, card: Card) -> list[tuple[str, bytes]]:
+    """The card's pictures by their word, as PNG: original, reconstruction, difference; without one, what there is."""
+    made = store.artifacts.read_bytes(card.image_sha)
+    if card.original_sha is None:
+        return [("reconstruction", made)]
+    original = store.artifacts.read_bytes(card.original_sha)
+    return [("original", original), ("reconstruction", made), ("difference", difference_png(original, made))]
+
+
+def _score_row(name: str, value: float) -> str:
+    label = " ".join(word for word in (short_name(name), arrow(name), unit(name)) if word)
+    return f"<tr><th>{escape(label)}</th><td>{escape(_number(value))}</td></tr>"
+
+
+def _not_scored(cards: Sequence[Card]) -> str:
+    """Once for the whole file: each metric and reason without a value, and of how many reconstructions."""
+    missing = Counter(
+        (name, score.reason) for card in cards for name, score in card.scores.items() if score.value is None
+    )
+    if not missing:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(short_name(name))}</td><td>{number}</td><td>{escape(reason)}</td></tr>"
+        for (name, reason), number in sorted(missing.items())
+    )
+    head = f"<tr><th>metric</th><th>of {len(cards)} reconstructions</th><th>reason</th></tr>"
+    return f'<section id="not-scored"><h2>Not scored</h2><table>{head}{rows}</table></section>'
 
 
 def _data(
@@ -187,5 +215,5 @@ def _number(value: float | None) -> str:
     return f"{value:.4g}" if math.isfinite(value) else "∞" if value > 0 else "−∞"
 
 
-def _data_url(store: Store, sha: str) -> str:
-    return "data:image/png;base64," + base64.b64encode(store.artifacts.read_bytes(sha)).decode("ascii")
+def _data_url(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -1,12 +1,14 @@
 """The exported file: whole, inert, and silent on any network."""
 
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from core.errors import UserError
 from core.labels.inline import answer_inline
 from core.report.export import CSP, export_html, read_export
+from core.report.export_style import STYLE
 from core.storage import schema
 from tests.filled_store import fill_store
 
@@ -32,7 +34,7 @@ def test_it_holds_run_settings_scores_answers_and_images(page, store):
     assert rows[2]["unscored"] == {"ssim": "left out on purpose by the fixture"}
     assert (rows[0]["recognised"], rows[0]["answers"]) == (1, 1)
     assert len([row for row in data["reconstructions"] if row["role"] == "mismatched"]) == 2
-    assert page.count("data:image/png;base64,") == 2 * 5
+    assert page.count("data:image/png;base64,") == 3 * 5  # original, reconstruction, difference
     assert data["verdict"]["answers_blind"] is False
 
 
@@ -64,11 +66,32 @@ def test_nothing_in_it_points_outside(page):
         for name, value in attributes.items()
         if name in ("src", "srcset", "href", "action", "data", "poster", "background", "style")
     ]
-    assert len(pointing) == 2 * 5  # the images of 3 reconstructions and 2 controls
+    assert len(pointing) == 3 * 5  # the three images of 3 reconstructions and 2 controls
     assert all(value.startswith("data:image/png;base64,") for value in pointing)
     style = page[page.index("<style>") : page.index("</style>")]
     assert "url(" not in style
     assert "@import" not in style
+
+
+def test_what_is_not_scored_is_said_once_with_its_reason(page):
+    shown = page[: page.index('<script type="application/json"')]
+    assert shown.count("left out on purpose by the fixture") == 1
+    assert "left out on purpose" in shown[shown.index('id="not-scored"') :]
+
+
+def test_the_verdict_has_the_colour_of_its_outcome_and_its_word(store):
+    filled = fill_store(store, originals=3, runs=1)
+    pairs = schema.pairings.select().where(schema.pairings.c.reconstruction_id.in_(filled.controls))
+    with store.database.write() as connection:  # a control without a score makes the verdict inconclusive
+        ids = [row.id for row in connection.execute(pairs)]
+        connection.execute(schema.scores.delete().where(schema.scores.c.subject_id.in_(ids)))
+    page = export_html(store, 1).decode()
+    assert read_export(page.encode())["verdict"]["outcome"] == "inconclusive"
+    assert '<section class="verdict inconclusive"><h2>Inconclusive' in page
+    amber = "#b45309, #f59e0b"
+    css = (Path(__file__).parents[2] / "assets" / "style.css").read_text(encoding="utf-8")
+    assert f".verdict.inconclusive {{ border-color: light-dark({amber}); }}" in css  # the app's
+    assert f".verdict.inconclusive, .verdict.pending {{ border-color: light-dark({amber}); }}" in STYLE
 
 
 def test_an_unknown_run_is_refused(store):
