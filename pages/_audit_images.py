@@ -107,9 +107,8 @@ def _uploads(model: ChosenModel | None) -> ChosenImages | None:
 def _receive() -> None:
     """Take uploads in one by one, keep their pixels in the store, and free the memory that they lay in."""
     turn = st.session_state.setdefault("pictures_turn", 0)
-    files = st.file_uploader(
-        "Images", type=["png", "jpg", "jpeg", "webp"], accept_multiple_files=True, key=f"pictures_file_{turn}"
-    )
+    # No `type`: a file that the browser refuses reaches no script, so an older refusal would stay on screen.
+    files = st.file_uploader("Images", accept_multiple_files=True, key=f"pictures_file_{turn}")
     if not files:
         return
     store = _shared.get_store()

@@ -6,6 +6,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from core.report.export import read_export
+from core.storage import schema
+from tests.e2e.conftest import ROOT
 from tests.filled_store import fill_store
 
 pytestmark = pytest.mark.e2e
@@ -93,3 +95,37 @@ def test_bad_input_40_a_link_to_no_run_is_one_sentence(serve, page: Page):
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("must be a whole number")
     expect(alert).to_have_count(1)
+
+
+def test_the_history_follows_a_run_without_a_reload(serve, page: Page):
+    app = serve()
+    page.goto(f"{app.url}/audit?count=2")
+    page.get_by_role("button", name="Launch").click()
+    expect(page.get_by_text("Run 1: dlg on lenet", exact=False)).to_have_count(2)  # the panel, and the history
+    badges = page.locator(".stMarkdownBadge")
+    expect(badges.filter(has_text="queued")).to_have_count(2)
+    for state in ("running", "cancelled"):
+        with app.store.database.write() as connection:
+            connection.execute(schema.jobs.update().values(state=state))
+        expect(badges.filter(has_text=state)).to_have_count(2)
+
+
+def test_only_current_refusals_of_uploads_are_on_screen(serve, page: Page):
+    app = serve()
+    page.goto(f"{app.url}/audit?images=upload")
+    picker = page.locator("input[type=file]")
+    broken = {"mimeType": "image/png", "buffer": b"no picture"}
+    picker.set_input_files([{"name": "first.png", **broken}])
+    expect(page.get_by_role("alert")).to_contain_text("first.png")
+    expect(picker).to_have_count(1)
+    picker.set_input_files([{"name": "second.png", **broken}])
+    expect(page.get_by_role("alert")).to_contain_text("second.png")
+    expect(page.get_by_text("first.png")).to_have_count(0)
+    expect(picker).to_have_count(1)
+    picker.set_input_files([{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"words"}])
+    expect(page.get_by_text("notes.txt").first).to_be_visible()
+    expect(page.get_by_text("second.png")).to_have_count(0)
+    picker.set_input_files(ROOT / "assets" / "icon.png")
+    expect(page.get_by_text("1 image taken in")).to_be_visible()
+    expect(page.get_by_text("notes.txt")).to_have_count(0)
+    expect(page.get_by_role("alert")).to_have_count(0)
