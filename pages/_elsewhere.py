@@ -7,7 +7,7 @@ import streamlit as st
 
 from core.errors import UserError
 from core.labels.imports import import_table, imported, read_imported
-from core.report.elsewhere import MEANING, metric_table, people_table
+from core.report.elsewhere import MEANING, metric_table, people_table, settings_words
 from core.statistics.human_table import correlate_table
 from core.storage.store import Store
 from pages._shared import query_number, user_errors
@@ -63,6 +63,7 @@ def show_table(result: Mapping[str, Any]) -> None:
     st.caption(
         f"n = {result['n']}, unscored {result['unscored']}. {MEANING} Scores are oriented: higher means more leakage."
     )
+    st.caption(settings_words(result))
 
 
 def keep_link(**values: str) -> None:

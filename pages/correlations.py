@@ -7,6 +7,7 @@ import streamlit as st
 
 from core.errors import UserError
 from core.labels.recognition import FEWEST_ANSWERS, Recognition, recognition
+from core.report.evidence import BESIDE
 from core.report.frames import (
     RECOGNITION,
     Axis,
@@ -23,6 +24,7 @@ from core.statistics import Estimate
 from core.storage.database import change
 from core.storage.store import Store
 from pages._elsewhere import keep_link, made_elsewhere
+from pages._links import link_errors
 from pages._plot import Axis as PlotAxis
 from pages._plot import Trace, plot, plot_state
 from pages._shared import (
@@ -40,12 +42,12 @@ from pages._shared import (
     pictures_html,
     plain,
     query_number,
-    user_errors,
 )
 
 KEY = "correlations_plot"
 POLL = 0.7  # seconds; a label given in another tab shows within 2
 COUNTERS = ("labels", "scores", "reconstructions")
+FEW_PAIRS = 10  # below, the figures carry a caution
 FEW = 64  # points whose pictures are sent before they are asked for
 SHOWN = 12  # selected reconstructions drawn under the plot
 MARKS = {
@@ -86,7 +88,7 @@ def asked(name: str, options: list[str], default: str) -> str:
     wanted = st.query_params.get(name, default)
     if wanted not in options:
         axis(wanted)  # an unknown metric: names its neighbours
-        raise UserError(f"The store has no scores of {wanted} yet; choose one of {', '.join(options)}.")
+        raise UserError(f"Nothing in the store has a score of {wanted} yet; choose one of {', '.join(options)}.")
     return wanted
 
 
@@ -177,6 +179,15 @@ def figure(title: str, found: Estimate, help_text: str) -> None:
     st.metric(title, number(found.estimate), help=help_text + between, border=True)
 
 
+def few_words(related: Relation) -> str:
+    """The caution beside figures of few reconstructions, with the interval of ρ where there is one."""
+    rho = related.spearman
+    words = f"n = {related.n}: too few to say anything; another handful of reconstructions may well rank otherwise."
+    if rho.low is None or rho.high is None:
+        return words
+    return f"{words} 95 % interval of ρ, if rows were independent: {number(rho.low)} to {number(rho.high)}."
+
+
 def figures(related: Relation, people: bool) -> None:
     """The figures above the plot."""
     with st.container(horizontal=True):
@@ -193,6 +204,8 @@ def figures(related: Relation, people: bool) -> None:
             few = f"Counted in n, but fewer than {FEWEST_ANSWERS} answers: whether one is recognisable is undetermined."
             st.metric("Undetermined", f"{related.undetermined}", help=few, border=True)
             st.metric("Not labelled", f"{related.unlabelled}", help="Left out: nobody has answered yet.", border=True)
+    if 0 < related.n < FEW_PAIRS:
+        st.caption(few_words(related))
     if related.words:
         st.info(related.words, icon=":material/info:")
         if people and related.unlabelled:
@@ -202,7 +215,7 @@ def figures(related: Relation, people: bool) -> None:
 def controls(store: Store, names: list[str]) -> tuple[Axis, Axis, int | None, bool]:
     """The row of choices; each is in the link."""
     runs = {run: f"{run}: {title}" for run, title in labelled_runs(store).items()}
-    with user_errors():
+    with link_errors("pages/correlations.py", "Correlations"):
         remember("x", asked("x", names, names[0]))
         remember("y", asked("y", [RECOGNITION, *names], RECOGNITION))
         run = query_number("run")
@@ -220,9 +233,17 @@ def controls(store: Store, names: list[str]) -> tuple[Axis, Axis, int | None, bo
         y = st.selectbox("against ↑", others, key="correlations_y", format_func=label_of)
         titles = {0: "all runs", **runs}
         run = st.selectbox("Run", list(titles), key="correlations_run", format_func=lambda one: titles[one])
-        seen = st.toggle("with answers given in view of scores", key="correlations_seen")
+        seen = st.toggle(f"with {BESIDE}", key="correlations_seen")
     keep_link(x=x, y=y, run=str(run or ""), blind="0" if seen else "")
     return axis(x), axis(y), run or None, not seen
+
+
+def given_beside(store: Store, url: str, seen: int, frame: pd.DataFrame) -> int:
+    """How many answers on these reconstructions were given beside the original, where none was given blind."""
+    if frame["answers"].any():
+        return 0
+    everyone = cached_recognition(store, url, seen, blind_only=False)
+    return sum(found.answers for one, found in everyone.items() if one in frame.index)
 
 
 def remember(name: str, value: object) -> None:
@@ -246,12 +267,13 @@ def own_results(store: Store) -> None:
     metrics = tuple(one.name for one in (x, y) if one.name != RECOGNITION)
     scores = cached_scores(store, url, seen[1:], metrics, run)
     frame = with_recognition(scores, cached_recognition(store, url, seen[0], blind_only))
-    figures(relate(frame, x, y), RECOGNITION in (x.name, y.name))
+    beside = given_beside(store, url, seen[0], frame) if blind_only else 0
+    figures(relate(frame, x, y, beside), RECOGNITION in (x.name, y.name))
     plot_panel(frame, x, y)
     st.caption(
         "More leakage is to the right and up on every axis, so a score of which lower means more leakage runs "
         "backwards; ρ and τ are of scores oriented that way. Recognition rate = recognised answers / answers"
-        f"{', blind answers only' if blind_only else ', with answers given in view of scores'}; points are spread a "
+        f"{', blind answers only' if blind_only else f', with {BESIDE}'}; points are spread a "
         "little where many share a rate. Reconstructions of one original are not independent of each other."
     )
     watch(store, seen)

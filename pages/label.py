@@ -9,7 +9,17 @@ from core.labels.protocols import protocol_named
 from core.labels.studies import Item, Study, default_study, find_study, next_items, progress
 from core.storage.store import Store
 from pages._judge import judge, outbox
-from pages._shared import AUDIT_PAGE, current_annotator, data_url, empty_state, get_store, header, user_errors
+from pages._links import link_errors
+from pages._shared import (
+    AUDIT_PAGE,
+    LABEL_PAGE,
+    current_annotator,
+    data_url,
+    empty_state,
+    get_store,
+    header,
+    user_errors,
+)
 
 KEY = "judge"
 AHEAD = 24  # images in the browser before they are needed: 24 keys at 50 ms leave the server 1.2 s
@@ -79,7 +89,7 @@ def panel(store: Store, study: Study, name: str) -> None:
 
 header("Label", "Say what you recognise, one image at a time.")
 store = get_store()
-with user_errors():
+with link_errors(LABEL_PAGE, "Label"):
     study, annotator = asked_study(store), asked_annotator()
     if study.state != "open":
         raise UserError(f"The study {study.name} is closed; no more answers are taken.")

@@ -13,6 +13,13 @@ LEVELS = {
     ("setting_level", "spearman"): "Settings: Spearman",
     ("setting_level", "kendall"): "Settings: Kendall",
 }
+LEFT_OUT = "Settings: ρ without one"
+EXACT_P = "Settings: p, exact"
+FEW_SETTINGS = (
+    "The intervals speak of new originals and annotators, never of new settings: "
+    f"for those see {EXACT_P} (every order of the settings tried, two-sided; up to 8 settings) "
+    f"and {LEFT_OUT} (lowest and highest Spearman when one setting is left out)."
+)
 MEANING = (
     "Spearman and Kendall: of each image's score with p, the share of annotators that recognised it. AUC: of being "
     "recognised by most. Within original: how often the score says rightly which of two reconstructions of one "
@@ -33,7 +40,17 @@ def metric_table(result: Mapping[str, Any], digits: int = 4) -> pd.DataFrame:
         title: [_cell(result.get(level, {}).get(name, {}).get(figure), digits) for name in names]
         for (level, figure), title in LEVELS.items()
     }
+    compared = [result.get("setting_level", {}).get(name, {}).get("spearman") or {} for name in names]
+    columns[EXACT_P] = [_bare(leaf.get("p"), digits) for leaf in compared]
+    columns[LEFT_OUT] = [
+        " to ".join(_number(end, 2) for end in leaf.get("leave_one_setting_out", [])) or "–" for leaf in compared
+    ]
     return pd.DataFrame(columns, index=pd.Index(names, name="metric"))
+
+
+def settings_words(result: Mapping[str, Any]) -> str:
+    """What stands beside the figures of settings: how many there are, and what their intervals do not say."""
+    return f"{result['settings']} settings. {FEW_SETTINGS}"
 
 
 def people_table(result: Mapping[str, Any], digits: int = 4) -> pd.DataFrame:
@@ -52,6 +69,10 @@ def _cell(leaf: Mapping[str, Any] | None, digits: int) -> str:
     if leaf.get("low") is None or leaf.get("high") is None:
         return text
     return f"{text} [{_number(leaf['low'], 2)}, {_number(leaf['high'], 2)}]"
+
+
+def _bare(value: float | str | None, digits: int) -> str:
+    return "–" if value is None else _number(value, digits)
 
 
 def _number(value: float | str, digits: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sqlalchemy import ColumnElement, Connection, and_, select
+from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
 from core.labels.recognition import FEWEST_ANSWERS, Recognition
 from core.metrics.base import Metric
@@ -63,11 +63,14 @@ class Points:
 
 
 def stored_metrics(store: Store) -> tuple[Metric, ...]:
-    """The registered metrics of which the store holds a pair's score of the present version.
+    """The registered metrics of which the store holds a pair's value (infinities too) of the present version.
 
     In registry order, diagnostics last.
     """
-    query = select(scores.c.metric, scores.c.metric_version).where(scores.c.subject_kind == "pairing").distinct()
+    valued = or_(scores.c.value.is_not(None), scores.c.special.is_not(None))
+    query = (
+        select(scores.c.metric, scores.c.metric_version).where(scores.c.subject_kind == "pairing", valued).distinct()
+    )
     with store.database.read() as connection:
         stored = {(row.metric, row.metric_version) for row in connection.execute(query)}
     found = [metric for metric in METRICS.values() if (metric.name, metric.version) in stored]
@@ -117,8 +120,11 @@ def with_recognition(frame: pd.DataFrame, recognised: Mapping[int, Recognition])
     )
 
 
-def relate(frame: pd.DataFrame, x: Axis, y: Axis) -> Relation:
-    """Rank correlations of two axes over the rows of a frame made by `score_frame` and `with_recognition`."""
+def relate(frame: pd.DataFrame, x: Axis, y: Axis, beside: int = 0) -> Relation:
+    """Rank correlations of two axes over the rows of a frame made by `score_frame` and `with_recognition`.
+
+    beside: answers given beside the original that `frame` leaves out; named where it holds no other.
+    """
     first, second = _column(frame, x) * x.sign, _column(frame, y) * y.sign
     used = ~(np.isnan(first) | np.isnan(second))
     people = RECOGNITION in (x.name, y.name)
@@ -131,7 +137,7 @@ def relate(frame: pd.DataFrame, x: Axis, y: Axis) -> Relation:
         unscored=int(np.logical_or.reduce(missing).sum()) if missing else 0,
         unlabelled=int((frame["answers"] == 0).sum()) if people else 0,
         undetermined=int((used & (frame["answers"] < FEWEST_ANSWERS)).sum()) if people else 0,
-        words="" if rho.estimate is not None else _why_not(frame, x, y, used),
+        words="" if rho.estimate is not None else _why_not(frame, x, y, used, beside),
     )
 
 
@@ -213,13 +219,15 @@ def _column(frame: pd.DataFrame, which: Axis) -> npt.NDArray[np.float64]:
     return frame[which.name].to_numpy(dtype=np.float64)
 
 
-def _why_not(frame: pd.DataFrame, x: Axis, y: Axis, used: npt.NDArray[np.bool_]) -> str:
+def _why_not(frame: pd.DataFrame, x: Axis, y: Axis, used: npt.NDArray[np.bool_], beside: int) -> str:
     if not len(frame):
         return "There are no reconstructions yet."
     for one in (x, y):
         column = _column(frame, one)
         if np.isnan(column).all():
             if one.name == RECOGNITION:
+                if beside:
+                    return f"No blind answer yet; {beside} given beside the original."
                 return "Nobody has labelled any of these reconstructions yet."
             return f"None of these reconstructions has a score of {one.title}."
     count = int(used.sum())

@@ -139,7 +139,7 @@ def test_plotly_comes_from_this_server_and_only_once(page: Page, app: App) -> No
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     open_plot(page, app)
-    page.get_by_text("with answers given in view of scores").click()
+    page.get_by_text("with answers given beside the original").click()
     expect(page).to_have_url(re.compile("blind=0"))
     assert len([url for url in asked if url.endswith("plotly.min.js")]) == 1
     assert all(url.startswith((app.url, "data:", "blob:", app.url.replace("http", "ws"))) for url in asked)

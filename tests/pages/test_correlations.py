@@ -9,6 +9,9 @@ from streamlit.testing.v1 import AppTest
 from core.labels.annotators import annotator_id
 from core.labels.answers import answer_reconstruction
 from core.labels.imports import import_table
+from core.metrics.registry import METRICS
+from core.storage.database import bump
+from core.storage.scores import StoredScore, write_scores
 from core.storage.store import Store
 from tests.filled_store import fill_store
 
@@ -48,6 +51,9 @@ def test_figures_against_people_and_then_against_a_metric(app: Callable[..., App
     assert shown["Kendall τ-b"] == f"{16 / (28 * 16) ** 0.5:.3f}"
     assert (shown["n"], shown["Undetermined"], shown["Not labelled"]) == ("8", "8", "0")
     assert len(test.get("bidi_component")) == 1
+    (caution,) = [one.value for one in test.caption if "too few" in one.value]
+    assert caution.startswith("n = 8: ")
+    assert "95 % interval of ρ" in caution
     test.selectbox(key="correlations_y").select("ssim").run()
     assert not test.exception
     assert (figures(test)["n"], figures(test)["Unscored"]) == ("7", "1")
@@ -62,9 +68,29 @@ def test_answers_in_view_of_scores_count_only_when_asked_for(app: Callable[..., 
     )
     test = app(PAGE)
     assert figures(test)["n"] == "0"
+    assert test.info[0].value == "No blind answer yet; 1 given beside the original."
+    assert test.toggle(key="correlations_seen").label == "with answers given beside the original"
     test.toggle(key="correlations_seen").set_value(True).run()
     assert figures(test)["n"] == "1"
     assert test.query_params["blind"] == "0"
+
+
+def test_no_caution_from_ten_reconstructions_on(app: Callable[..., AppTest], store: Store) -> None:
+    fill_store(store, originals=10, runs=1, labels=10)
+    test = app(PAGE)
+    assert figures(test)["n"] == "10"
+    assert not [one.value for one in test.caption if "too few" in one.value]
+
+
+def test_a_metric_without_a_value_is_not_offered(app: Callable[..., AppTest], store: Store) -> None:
+    fill_store(store, originals=3, runs=1)
+    version = METRICS["mae"].version
+    with store.database.write() as connection:
+        write_scores(connection, [StoredScore("pairing", 1, "attacked", "mae", version, "", None, "it failed")])
+        bump(connection, "scores")
+    test = app(PAGE)
+    assert len(test.selectbox(key="correlations_x").options) == 3  # mse, psnr, ssim
+    assert "score of mae" in app(PAGE, x="mae").error[0].value
 
 
 def test_one_run_by_link(app: Callable[..., AppTest], store: Store) -> None:
@@ -79,7 +105,8 @@ def test_a_table_made_elsewhere_by_link(app: Callable[..., AppTest], store: Stor
     test = app(PAGE, table=str(table))
     assert not test.exception
     metrics, people = (one.value for one in test.dataframe)
-    assert metrics.loc["lpips"].tolist() == ["0.4242", "0.3121", "0.7208", "0.7187", "0.8214", "0.7143"]
+    assert metrics.loc["lpips"].tolist()[:6] == ["0.4242", "0.3121", "0.7208", "0.7187", "0.8214", "0.7143"]
+    assert any("never of new settings" in one.value for one in test.caption)
     assert people.loc["Fleiss' κ", "figure"] == "0.4088"
     assert any("There are no scores yet" in one.value for one in test.markdown)  # the store's own stay empty
 
@@ -88,7 +115,7 @@ def test_a_table_made_elsewhere_by_link(app: Callable[..., AppTest], store: Stor
     ("query", "says"),
     [
         ({"x": "pnsr"}, "did you mean psnr"),
-        ({"x": "lpips_alex"}, "no scores of lpips"),
+        ({"x": "lpips_alex"}, "Nothing in the store has a score of lpips"),
         ({"y": "../x"}, "no metric called"),
         ({"run": "999"}, "no run 999"),
         ({"run": "../1"}, "whole number"),
@@ -104,3 +131,9 @@ def test_an_unknown_link_gets_one_sentence(
     assert not test.exception
     assert len(test.error) == 1
     assert says in test.error[0].value.replace("\\", "")
+    if "table" not in query:
+        assert len(out_of_it(test)) == 1
+
+
+def out_of_it(test: AppTest) -> list[object]:
+    return [one for one in test.get("page_link") if one.proto.label == "Open Correlations without this link"]

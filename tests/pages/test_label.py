@@ -60,6 +60,7 @@ def test_an_unknown_link_gets_one_sentence(
     assert len(test.error) == 1
     assert says in test.error[0].value.replace("\\", "")
     assert len(test.error[0].value) < 400
+    assert [one.proto.label for one in test.get("page_link")][-1] == "Open Label without this link"
     assert not test.get("bidi_component")
 
 
