@@ -40,14 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, correlate, write; 0 when done."""
-    from core.statistics.human_table import correlate_table
+    from core.statistics.human_table import UnknownMetricColumn, correlate_table
 
-    result = correlate_table(
-        _table(arguments.table),
-        resamples=arguments.resamples,
-        seed=arguments.seed,
-        directions=_directions(arguments.direction),
-    )
+    try:
+        result = correlate_table(
+            _table(arguments.table),
+            resamples=arguments.resamples,
+            seed=arguments.seed,
+            directions=_directions(arguments.direction),
+        )
+    except UnknownMetricColumn as error:
+        raise UserError(f"{error} Here the direction is said with --direction NAME=higher or NAME=lower.") from None
     text = json.dumps(result, indent=2, allow_nan=False) + "\n"
     if arguments.out is not None:
         from core.commands.output import write_text

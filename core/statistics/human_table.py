@@ -36,6 +36,10 @@ MOST_ANNOTATORS = 500
 MOST_METRICS = 100
 
 
+class UnknownMetricColumn(UserError):
+    """A metric column of which no direction is known; who can take a direction says how to give it."""
+
+
 def correlate_table(
     frame: pd.DataFrame, *, resamples: int = 500, seed: int = 0, directions: Mapping[str, Direction] | None = None
 ) -> dict[str, Any]:
@@ -55,9 +59,9 @@ def parse_table(frame: pd.DataFrame, directions: Mapping[str, Direction] | None 
     known: dict[str, Direction] = {**DIRECTIONS, **(directions or {})}
     strange = [m for m in metrics if m not in known]
     if strange:
-        raise UserError(
-            f"Nothing is known of the metric column {_short(strange[0])}: "
-            "say whether higher or lower means more alike (--direction NAME=higher), or take the column out."
+        raise UnknownMetricColumn(
+            f"Nothing is known of the metric column {_short(strange[0])}, so it is not clear whether higher or lower "
+            "means more alike: take the column out or say its direction."
         )
     if not len(frame):
         raise UserError("The table has a header but no rows.")

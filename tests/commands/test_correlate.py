@@ -80,7 +80,9 @@ def test_same_seed_same_bytes(tmp_path: Path) -> None:
 def test_a_metric_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = table(tmp_path, (HEADER + ROWS).replace("psnr", "mine"))
     assert main(["correlate", "--table", path]) == 1
-    assert "'mine'" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "'mine'" in told
+    assert "--direction NAME=higher" in told
     assert main(["correlate", "--table", path, "--direction", "mine=higher", "--resamples", "0"]) == 0
     assert json.loads(capsys.readouterr().out)["image_level"]["mine"]["auc"]["estimate"] == 1.0
     assert main(["correlate", "--table", path, "--direction", "mine=up"]) == 1

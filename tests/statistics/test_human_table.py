@@ -93,6 +93,7 @@ def test_faults_in_one_sentence(columns: dict, words: str) -> None:
         parse_table(table(**columns))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "--" not in str(caught.value)  # flags are the command's own words
 
 
 def test_too_many_rows_and_no_rows() -> None:
