@@ -30,6 +30,14 @@ RUN_PAGE = "pages/reconstructions.py"
 AUDIT_PAGE = "pages/audit.py"
 LABEL_PAGE = "pages/label.py"
 NAME_KEY = "annotator"  # the sidebar's field, bound to ?annotator= by Streamlit
+LET_GO = """<script>
+if (!window.semsightLetsGo) {
+  window.semsightLetsGo = true;
+  document.addEventListener("keyup", (event) => {
+    if (event.key === "Enter" && event.target.matches('input[aria-label="Annotator"]')) event.target.blur();
+  });
+}
+</script>"""  # after Enter the next key is an answer, no letter of the name
 GUEST = re.compile(r"guest-[0-9a-f]{4}")
 ENTERED = "entered"  # in the session while app.py runs a page
 APP = Path(__file__).resolve().parents[1] / "app.py"
@@ -101,6 +109,7 @@ def annotator_field() -> None:
         st.query_params[NAME_KEY] = guest_name()  # a value set here is not in the link, and a reload knows only that
     with st.sidebar:
         typed = st.text_input("Annotator", key=NAME_KEY, bind="query-params", max_chars=60, placeholder="your name")
+        st.html(LET_GO, unsafe_allow_javascript=True)
         if GUEST.fullmatch(typed):
             st.session_state["guest"] = typed  # the guest of the link, after a reload too
         try:
