@@ -10,6 +10,7 @@ from core.labels.imports import import_table, imported, read_imported
 from core.report.elsewhere import MEANING, metric_table, people_table, settings_words
 from core.statistics.human_table import correlate_table
 from core.storage.store import Store
+from pages._links import link_errors
 from pages._shared import query_number, user_errors
 
 RESAMPLES = 1000  # as `python -m core correlate`
@@ -34,11 +35,13 @@ def made_elsewhere(store: Store) -> None:
             st.session_state["table"] = import_table(store, file.name, file.getvalue())
             st.session_state["table_taken"] = file.file_id
         tables = {table.id: table for table in imported(store)}
+    with link_errors("pages/correlations.py", "Correlations"):
         asked = query_number("table")
         if asked is not None and asked not in tables:
             raise UserError(f"There is no imported table {asked}; pick one from the list or upload it again.")
-        if not tables:
-            return
+    if not tables:
+        return
+    with user_errors():
         st.session_state.setdefault("table", asked or 0)
         names = {0: "none"} | {one.id: f"{one.id}: {one.name} ({one.rows} rows)" for one in tables.values()}
         with st.container(horizontal=True, vertical_alignment="bottom"):

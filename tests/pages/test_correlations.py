@@ -131,8 +131,7 @@ def test_an_unknown_link_gets_one_sentence(
     assert not test.exception
     assert len(test.error) == 1
     assert says in test.error[0].value.replace("\\", "")
-    if "table" not in query:
-        assert len(out_of_it(test)) == 1
+    assert len(out_of_it(test)) == 1
 
 
 def out_of_it(test: AppTest) -> list[object]:
