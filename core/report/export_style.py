@@ -17,7 +17,7 @@ tr + tr { border-top: 1px solid light-dark(#e1e6ea, #2a353e); }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(290px, 1fr)); gap: .8rem; }
 article { border: 1px solid light-dark(#d3dadf, #33404a); border-radius: 4px; padding: .6rem; break-inside: avoid; }
 article table { width: 100%; font-size: .85rem; } article td { text-align: right; padding-right: 0; }
-article th { white-space: nowrap; }
+th { white-space: nowrap; }
 .trio { display: grid; grid-template-columns: 1fr 1fr 1fr; gap: .4rem; }
 figure { margin: 0; } img { width: 100%; image-rendering: pixelated; display: block; }
 figcaption { font-size: .8rem; opacity: .75; }
