@@ -214,9 +214,11 @@ def label_text(image: Prepared, spec: ModelSpec) -> str:
 
 def _preview(prepared: tuple[Prepared, ...], spec: ModelSpec) -> None:
     """The first few originals, as the victim will see them."""
+    labelled = [(image, label_text(image, spec)) for image in prepared[:SHOWN]]
+    width = 84 if max(len(said) for _, said in labelled) <= 12 else 120  # so that a caption is not cut off
     figures = [
-        _shared.figure(_thumbnail(p), f"Original {p.name}, label {said}", width=84, caption=said)
-        for p, said in ((p, label_text(p, spec)) for p in prepared[:SHOWN])
+        _shared.figure(_thumbnail(image), f"Original {image.name}, label {said}", width=width, caption=said)
+        for image, said in labelled
     ]
     st.html(_shared.pictures_html(figures))
     more = len(prepared) - SHOWN
