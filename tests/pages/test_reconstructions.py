@@ -164,7 +164,7 @@ def test_a_name_with_markup_stays_text(app, store):
         connection.execute(schema.originals.update().values(name="<script>alert(1)</script>", class_name="<b>x"))
     test = app(PAGE, run="1")
     assert not test.exception
-    assert all("<script>" not in h.value and "<b>x" not in h.value for h in test.html)
+    assert all("<script>alert" not in h.value and "<b>x" not in h.value for h in test.html)
     assert any("&lt;script&gt;" in h.value for h in test.html)
 
 
