@@ -5,17 +5,20 @@ from pathlib import Path
 import pytest
 
 from core.__main__ import main
+from core.attacks import ATTACKS
 from core.jobs.launch import runner_lock
 from core.jobs.queue import submit
 from core.settings import load_settings
 from core.storage.store import open_store
 from tests.jobs.conftest import attack_job, job_row, outcome
+from tests.jobs.fakes import FAKE
 
 
 @pytest.fixture(autouse=True)
 def inline(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEMSIGHT_EXECUTOR", "inline")
     monkeypatch.setenv("SEMSIGHT_THREADS", "1")
+    monkeypatch.setitem(ATTACKS, "fake", FAKE)
 
 
 def test_until_idle_runs_what_is_queued_and_ends() -> None:

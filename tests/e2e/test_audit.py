@@ -125,6 +125,7 @@ def test_only_current_refusals_of_uploads_are_on_screen(serve, page: Page):
     picker.set_input_files([{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"words"}])
     expect(page.get_by_text("notes.txt").first).to_be_visible()
     expect(page.get_by_text("second.png")).to_have_count(0)
+    expect(picker).to_have_count(1)
     picker.set_input_files(ROOT / "assets" / "icon.png")
     expect(page.get_by_text("1 image taken in")).to_be_visible()
     expect(page.get_by_text("notes.txt")).to_have_count(0)
