@@ -181,6 +181,7 @@ const CONFIG = {
 
 function layout(data, style) {
   const colour = (name) => style.getPropertyValue(name).trim();
+  const empty = data.traces.every((trace) => trace.x.length === 0);
   const axis = (spec) => ({
     title: { text: spec.title, standoff: 12 },
     autorange: spec.range ? false : spec.reversed ? "reversed" : true,
@@ -191,6 +192,7 @@ function layout(data, style) {
     automargin: true,
     exponentformat: "e", // 4e-5, not 40µ: the digits that cards and tables show
     ...(spec.percent ? { tickformat: ".0%" } : {}),
+    ...(empty && !spec.range ? { showticklabels: false } : {}), // without data the numbers would be Plotly's own
   });
   return {
     uirevision: data.revision, // the same revision keeps zoom across new data
