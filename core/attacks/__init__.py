@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.attacks.base import Attack
-from core.attacks.configuration import changed
 from core.attacks.dlg import DLG, DLG_PAPER
 from core.attacks.idlg import IDLG, IDLG_PAPER
 from core.attacks.inverting import INVERTING, INVERTING_LARGE, INVERTING_PAPER
+from core.knobs import changed
 from core.registry import look_up, register
 
 ATTACKS: dict[str, Attack] = {}

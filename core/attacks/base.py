@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+
+Family = Literal["gradient inversion", "analytic", "model only", "malicious server"]
 
 
 class Progress(Protocol):
@@ -67,6 +70,10 @@ class Attack:
     config is a frozen dataclass whose fields carry metadata={"help": …, "unit": …, "minimum": …, "maximum": …};
     one registered Attack is one named preset: its defaults. reconstruct(observation, config, *, seed, progress)
     is a function of the observation alone, and imports torch only when called.
+
+    prepare(spec, weights, config, seed) -> (spec, weights): what a malicious server sends in place of the model,
+    before the victim's step; None for an honest one. An attack whose `controls` name "prior" has a config field
+    `matching` that 0 switches off.
     """
 
     name: str
@@ -76,3 +83,13 @@ class Attack:
     config: Any  # the preset: a frozen dataclass instance; every field is editable
     reconstruct: Callable[..., Reconstructions]
     max_batch: int = 8
+    family: Family = "gradient inversion"
+    updates: tuple[str, ...] = ("gradients", "weights")  # what may be shared; ("none",): it has the model alone
+    prepare: Callable[..., Any] | None = None
+    controls: tuple[str, ...] = ("mismatched", "prior")
+    effort: str = "steps"  # the field of config that says how long it tries; "" where more effort changes nothing
+
+    @property
+    def model_only(self) -> bool:
+        """True for an attack that sees no update: its images are of a class, not of one original."""
+        return self.updates == ("none",)

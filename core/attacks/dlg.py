@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.attacks.base import Attack, Progress, Reconstructions
-from core.attacks.configuration import knob
+from core.knobs import knob
 
 if TYPE_CHECKING:
     from core.leakage.observation import Observation
@@ -111,6 +111,7 @@ DLG = Attack(
     "and an end that its own loss decides. Assumes smooth activations and small batches.",
     source=SOURCE,
     config=DlgConfig(),
+    effort="iterations",
     reconstruct=reconstruct,
 )
 DLG_PAPER = Attack(

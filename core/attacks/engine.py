@@ -203,6 +203,12 @@ def identity(name: str, observation: Observation, config: Any, seed: int, target
         "batch_size": observation.batch_size,
         "batchnorm": observation.batchnorm,
         "reduction": observation.reduction,
+        "update": observation.update,
+        "clients": observation.clients,
+        "local": None if observation.local is None else asdict(observation.local),
+        "running_statistics": observation.running_statistics,
+        "statistics": list(observation.statistics),
+        "defences": [asdict(one) for one in observation.defences],
         "parameters": [[key, list(tensor.shape)] for key, tensor in observation.gradients.items()],
         "labels": None if observation.labels is None else observation.labels.tolist(),
     }

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.attacks.base import Attack, Progress, Reconstructions
-from core.attacks.configuration import knob
 from core.attacks.dlg import PaperSearchConfig, SearchConfig
 from core.errors import UserError
+from core.knobs import knob
 
 if TYPE_CHECKING:
     from core.leakage.observation import Observation
@@ -87,6 +87,7 @@ IDLG = Attack(
     "last layer; without a bias also features that are not negative.",
     source=SOURCE,
     config=IdlgConfig(),
+    effort="iterations",
     reconstruct=reconstruct,
 )
 IDLG_PAPER = Attack(

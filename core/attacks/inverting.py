@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.attacks.base import Attack, Progress, Reconstructions
-from core.attacks.configuration import knob
+from core.knobs import knob
 
 if TYPE_CHECKING:
     from core.leakage.observation import Observation

@@ -11,8 +11,9 @@ from core.errors import UserError
 from core.images.load import draw_label, load_images
 from core.images.picture import Prepared
 from core.jobs.payloads import AttackJob
+from core.jobs.plan import check_fits
 from core.jobs.queue import Submitted, original_hashes, store_model, store_originals, submit
-from core.leakage.threat import ThreatModel
+from core.leakage.threat import ThreatModel, check_threat
 from core.models.catalogue import check_spec, check_train_mode
 from core.models.presets import PRESETS, preset_weights
 from core.models.spec import ModelSpec
@@ -73,17 +74,12 @@ def check(request: AttackRequest) -> None:
     attack = look_up(ATTACKS, request.attack, "attack")
     if not 1 <= count <= MOST_IMAGES:
         raise UserError(f"An attack takes 1 to {MOST_IMAGES:,} images, not {count}; choose fewer or at least one.")
-    if not 1 <= threat.batch_size <= attack.max_batch:
-        raise UserError(
-            f"{attack.title} takes updates of 1 to {attack.max_batch} images, not {threat.batch_size}; "
-            "choose another batch size."
-        )
+    check_threat(threat)
+    check_fits(attack, threat)
     if count % threat.batch_size:
         raise UserError(
             f"{count} images do not fill updates of {threat.batch_size}; choose a multiple of {threat.batch_size}."
         )
-    if threat.batchnorm not in ("eval", "train") or threat.labels not in ("known", "inferred"):
-        raise UserError("BatchNorm is in eval or train mode, and labels are known or inferred; choose one of each.")
     check_spec(request.spec)
     if threat.batchnorm == "train":
         check_train_mode(request.spec, threat.batch_size)

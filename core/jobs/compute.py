@@ -41,7 +41,7 @@ def attack(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, st
     model = _model(spec, arrays).to(device)
     images = torch.from_numpy(arrays["images"]).to(device).permute(0, 1, 4, 2, 3).float() / 255.0
     labels = torch.from_numpy(arrays["labels"]).to(device)
-    observation, facts = observe(model, spec, images, labels, ThreatModel(**header["threat"]))
+    observation, facts = observe(model, spec, images, labels, ThreatModel.from_dict(header["threat"]))
     count = len(plan.targets)
     emit(
         Event(

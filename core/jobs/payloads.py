@@ -62,7 +62,7 @@ def from_json(type_tag: str, version: int, text: str) -> Payload:
     values: dict[str, Any] = json.loads(text)
     if kind is AttackJob:
         values["model"] = ModelSpec.from_json(json.dumps(values["model"]))
-        values["threat"] = ThreatModel(**values["threat"])
+        values["threat"] = ThreatModel.from_dict(values["threat"])
     restored: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return kind(**restored)
 

@@ -6,9 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from core.attacks import ATTACKS, config_from_dict
+from core.attacks.base import Attack
 from core.errors import UserError
 from core.jobs.payloads import AttackJob, Payload
 from core.leakage.controls import pick_donors
+from core.leakage.defences import configure_defence
+from core.leakage.threat import ThreatModel, check_threat
 from core.models.catalogue import check_spec, check_train_mode
 from core.registry import look_up
 
@@ -53,9 +56,9 @@ def check_payload(payload: Payload) -> None:
     check_spec(payload.model)
     attack = look_up(ATTACKS, payload.attack, "attack")
     config_from_dict(payload.attack, payload.config)
+    check_threat(payload.threat)
+    check_fits(attack, payload.threat)
     size = payload.threat.batch_size
-    if not 1 <= size <= attack.max_batch:
-        raise UserError(f"{attack.title} takes updates of 1 to {attack.max_batch} images, not {size}.")
     count = len(payload.originals)
     if payload.threat.batchnorm == "train":
         check_train_mode(payload.model, size)
@@ -70,6 +73,25 @@ def check_payload(payload: Payload) -> None:
         raise UserError(f"The number of control targets must be 0 or more, not {payload.controls}.")
     if len(payload.original_hashes) != count:
         raise ValueError(f"{count} originals came with {len(payload.original_hashes)} hashes.")
+
+
+def check_fits(attack: Attack, threat: ThreatModel) -> None:
+    """Raise UserError when the attack cannot work on what this threat model gives it."""
+    size = threat.batch_size
+    if not 1 <= size <= attack.max_batch:
+        raise UserError(
+            f"{attack.title} takes updates of 1 to {attack.max_batch} images, not {size}; choose another batch size."
+        )
+    if threat.update not in attack.updates:
+        shared = {
+            "gradients": "a gradient (FedSGD)",
+            "weights": "new weights (FedAvg)",
+            "none": "nothing but the model",
+        }
+        wanted = " or ".join(shared[one] for one in attack.updates)
+        raise UserError(f"{attack.title} needs {wanted}, and here the client shares {shared[threat.update]}.")
+    for chosen in threat.defences:
+        configure_defence(chosen.name, chosen.settings)
 
 
 def plan_attack(payload: AttackJob, labels: Sequence[int]) -> list[ShardPlan]:

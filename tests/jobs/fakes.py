@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from core.attacks.base import Attack, AttackCancelled, Progress, Reconstructions
-from core.attacks.configuration import knob
+from core.knobs import knob
 
 RELEASED = threading.Event()  # ends the threads that "hang" when their test is over: Python joins them at its exit
 

@@ -1,4 +1,4 @@
-"""Every knob of an attack with its meaning and its limits, and the check of what a user sets. Imports no torch."""
+"""Every knob of an attack or a defence with its meaning and its limits, and the check of what a user sets. No torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def changed(config: Any, overrides: Mapping[str, object]) -> Any:
         if name not in fields:
             near = difflib.get_close_matches(str(name), fields, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(fields))}."
-            raise UserError(f"This attack has no setting called {str(name)[:60]!r}; {hint}")
+            raise UserError(f"There is no setting called {str(name)[:60]!r}; {hint}")
         values[name] = _value(name, value, kinds[name], fields[name].metadata)
     return dataclasses.replace(config, **values)
 
