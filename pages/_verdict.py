@@ -47,16 +47,18 @@ def verdict_html(judged: RunVerdict) -> str:
 def controls_html(found: Verdict) -> str:
     """The controls as a table: how near to leakage each came, what it had to stay below, and whether it held."""
     unit = f" {found.threshold.unit}" if found.threshold.unit else ""
-    bound = "below" if found.threshold.direction == "higher" else "above"
+    higher = found.threshold.direction == "higher"
+    stay, reach = ("stay below", "reach") if higher else ("stay above", "fall to")
     rows = "".join(
         f"<tr><th>{escape(CONTROL_NAMES[check.role])}, {check.count}</th>"
-        f"<td>{_value(check.score, unit)}</td><td>{_value(check.against, unit)}</td>"
+        f"<td>{_value(check.score, unit)}</td>"
+        f"<td>{reach if check.reaches else stay} {_value(check.against, unit)}</td>"
         f"<td>{escape('failed' if check.failed else 'held' if check.count else 'not run')}</td></tr>"
         for check in found.controls
     )
     head = (
         f'<tr class="head"><th>Control</th><td>{escape(found.threshold.title)}, nearest</td>'
-        f"<td>must stay {bound}</td><td>outcome</td></tr>"
+        f"<td>must</td><td>outcome</td></tr>"
     )
     return f'<table class="scores">{head}{rows}</table>'
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import core
-from core.commands.audit_run import AuditResult, Row
+from core.commands.audit_run import ROLES, AuditResult, Row
 from core.errors import UserError
 from core.jobs.compose import AttackRequest
 from core.statistics.estimate import json_number
@@ -72,7 +72,7 @@ def summary(result: AuditResult) -> Iterator[str]:
     from core.metrics.registry import METRICS
 
     yield from (f"warning: {line}" for line in sorted(set(result.warnings)))
-    roles = [role for role in ("attack", "mismatched", "prior") if any(row.role == role for row in result.rows)]
+    roles = [role for role in ROLES if any(row.role == role for row in result.rows)]
     yield "median            " + "".join(f"{role:>12}" for role in roles) + "   more leakage"
     for name, values in result.scores.items():
         if METRICS[name].diagnostic or all(value is None for value, _ in values):

@@ -11,7 +11,12 @@ from core.jobs.compose import AttackRequest
 from core.jobs.events import Event
 from core.jobs.plan import ShardPlan
 
-ROLES = ("attack", "mismatched", "prior")
+ROLES = {
+    "attack": "attack",
+    "mismatched": "control: wrong gradient",
+    "prior": "control: prior alone",
+    "easy": "control: easy case",
+}
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,8 @@ def _rows(request: AttackRequest, plan: ShardPlan, result: Event) -> list[Row]:
     size = request.threat.batch_size
     arrays, count = result.arrays, len(plan.targets)
     groups = [request.prepared[u * size : (u + 1) * size] for u in plan.targets]
+    if plan.role == "easy":  # the first image of each update alone
+        size, groups = 1, [group[:1] for group in groups]
     originals = np.stack([np.stack([image.original for image in group]) for group in groups])
     pairing = pair_batches(originals, arrays["images"])
     rows = []
@@ -187,8 +194,7 @@ class _Bar:
 
         if self._bar is None or role != self._role:
             self.__exit__()
-            words = {"attack": "attack", "mismatched": "control: wrong gradient", "prior": "control: prior alone"}
-            self._bar, self._role = tqdm(desc=words[role], unit=" steps"), role
+            self._bar, self._role = tqdm(desc=ROLES[role], unit=" steps"), role
         if event.kind == "progress" and self._bar is not None:
             self._bar.total = event.values["total"]
             self._bar.n = event.values["step"]

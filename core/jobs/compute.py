@@ -14,7 +14,7 @@ from core.errors import UserError
 from core.jobs.events import Event
 from core.jobs.plan import ShardPlan
 from core.jobs.progress import WorkerProgress
-from core.leakage.controls import mismatched, prior_alone
+from core.leakage.controls import easy_case, mismatched, prior_alone
 from core.leakage.threat import ThreatModel
 from core.metrics.base import Context
 from core.metrics.registry import METRICS, availability, weights_hash
@@ -41,7 +41,11 @@ def attack(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, st
     model = _model(spec, arrays).to(device)
     images = torch.from_numpy(arrays["images"]).to(device).permute(0, 1, 4, 2, 3).float() / 255.0
     labels = torch.from_numpy(arrays["labels"]).to(device)
-    observation, facts = observe(model, spec, images, labels, ThreatModel.from_dict(header["threat"]))
+    threat, attack = ThreatModel.from_dict(header["threat"]), look_up(ATTACKS, header["attack"], "attack")
+    if plan.role == "easy":
+        threat = easy_case(threat, attack.updates) or threat
+        images, labels = images[:, :1], labels[:, :1]
+    observation, facts = observe(model, spec, images, labels, threat)
     count = len(plan.targets)
     emit(
         Event(
@@ -65,7 +69,6 @@ def attack(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, st
         checkpoint_seconds=header["checkpoint_seconds"],
         previews=header["previews"],
     )
-    attack = look_up(ATTACKS, header["attack"], "attack")
     done = attack.reconstruct(observation, config, seed=header["seed"], progress=progress, targets=plan.targets)
     emit(
         Event(

@@ -9,7 +9,7 @@ from core.attacks import ATTACKS, config_from_dict
 from core.attacks.base import Attack
 from core.errors import UserError
 from core.jobs.payloads import AttackJob, Payload
-from core.leakage.controls import pick_donors
+from core.leakage.controls import easy_case, pick_donors
 from core.leakage.defences import configure_defence
 from core.leakage.threat import ThreatModel, check_threat
 from core.models.catalogue import check_spec, check_train_mode
@@ -32,7 +32,7 @@ class ShardPlan:
     donors: for a mismatched control, the updates whose gradients are swapped in.
     """
 
-    role: str  # attack, mismatched, prior, score
+    role: str  # attack, mismatched, prior, easy, score
     targets: tuple[int, ...]
     donors: tuple[int, ...] = ()
 
@@ -95,11 +95,11 @@ def check_fits(attack: Attack, threat: ThreatModel) -> None:
 
 
 def plan_attack(payload: AttackJob, labels: Sequence[int]) -> list[ShardPlan]:
-    """Shards of an attack: the attack on every update, then both controls on the first `payload.controls` updates.
+    """Shards of an attack: the attack on every update, then its controls on the first `payload.controls` updates.
 
     labels: true labels of the originals in order. Each shard holds as many updates as IMAGE_SLOTS allows.
     A target has no mismatched control when every other update holds one of its pictures, or when it is the only update:
-    there is no wrong gradient to swap in.
+    there is no wrong gradient to swap in. The easy case attacks the first image of each control update alone.
     """
     size = payload.threat.batch_size
     restarts = int(payload.config.get("restarts", getattr(ATTACKS[payload.attack].config, "restarts", 1)))
@@ -110,7 +110,8 @@ def plan_attack(payload: AttackJob, labels: Sequence[int]) -> list[ShardPlan]:
     batches = [tuple(labels[u * size : (u + 1) * size]) for u in updates]
     controls = updates[: payload.controls]
     plans = [ShardPlan("attack", tuple(part)) for part in _parts(updates, width)]
-    if len(updates) >= 2:
+    attack = look_up(ATTACKS, payload.attack, "attack")
+    if len(updates) >= 2 and "mismatched" in attack.controls:
         pictures = [payload.original_hashes[u * size : (u + 1) * size] for u in updates]
         donors = pick_donors(batches, controls, pictures)
         pairs = [(target, donor) for target, donor in zip(controls, donors, strict=True) if donor is not None]
@@ -118,7 +119,11 @@ def plan_attack(payload: AttackJob, labels: Sequence[int]) -> list[ShardPlan]:
             ShardPlan("mismatched", tuple(t for t, _ in part), tuple(d for _, d in part))
             for part in _parts(pairs, width)
         ]
-    plans += [ShardPlan("prior", tuple(part)) for part in _parts(controls, width)]
+    if "prior" in attack.controls:
+        plans += [ShardPlan("prior", tuple(part)) for part in _parts(controls, width)]
+    if easy_case(payload.threat, attack.updates) is not None:
+        alone = max(1, slots // restarts)
+        plans += [ShardPlan("easy", tuple(part)) for part in _parts(controls, alone)]
     return plans
 
 

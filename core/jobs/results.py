@@ -43,7 +43,12 @@ class PairedImage:
 
 
 def store_facts(connection: Connection, shard: ShardRow, payload: AttackJob, event: Event) -> None:
-    """One row for each update that was made; a control makes the same ones again, which add none."""
+    """One row for each update that was made; a control makes the same ones again, which add none.
+
+    The easy case's updates are others: they have no row.
+    """
+    if shard.plan.role == "easy":
+        return
     rows = [
         {
             "job_id": shard.job_id,
@@ -117,14 +122,15 @@ def pair_images(
     """
     images = event.arrays["images"]
     count, restarts, size = images.shape[:3]
-    stacked = np.stack(originals).reshape(count, size, *images.shape[3:])
+    slots = payload.threat.batch_size  # of an update; the easy case attacks the first of them alone
+    stacked = np.stack(originals).reshape(count, slots, *images.shape[3:])[:, :size]
     pairing = pair_batches(stacked, images)
     paired = [
         PairedImage(
-            target=u * size + b,
+            target=u * slots + b,
             restart=r,
             image_sha=artifacts.put_png(images[n, r, b]),
-            place=u * size + int(pairing.permutation[n, r, b]),
+            place=u * slots + int(pairing.permutation[n, r, b]),
             cost=None if pairing.method == "given" else finite(pairing.costs[n, r, b]),
         )
         for n, u in enumerate(shard.plan.targets)

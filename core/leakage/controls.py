@@ -1,7 +1,9 @@
-"""The two controls that tell leakage from what an attack would show anyway. Imports no torch.
+"""The controls that tell leakage from what an attack would show anyway, and failure from safety. Imports no torch.
 
 Mismatched: the same attack on the same target's model and labels, but with the gradient of another update. Prior alone:
 the same attack from the same start with its matching term switched off. What the attack shows above both is leakage.
+Easy case: the same attack on the same model, with everything in its favour. Where it fails there too, its failure on
+the run's own threat model says nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
+
+from core.leakage.threat import ThreatModel
 
 if TYPE_CHECKING:
     from core.leakage.observation import Observation
@@ -51,6 +55,21 @@ def pick_donors(
         return None if best is None else (target + best) % count
 
     return tuple(donor(target) for target in targets)
+
+
+def easy_case(threat: ThreatModel, updates: Sequence[str]) -> ThreatModel | None:
+    """The undefended threat model of one image with all that an attacker may be told, or None where this is it.
+
+    updates: the kinds of update that the attack takes. FedSGD where it can be, else FedAvg of a single step. An attack
+    on the model alone has no easier case.
+    """
+    if threat.update == "none":
+        return None
+    easy = ThreatModel() if "gradients" in updates else ThreatModel(update="weights", local_lr=threat.local_lr)
+    as_asked = replace(threat, adaptive=True) if not threat.defences else threat
+    if as_asked.update != "weights":
+        as_asked = replace(as_asked, local_epochs=1, local_batch=1, local_lr=easy.local_lr)
+    return None if as_asked == easy else easy
 
 
 def mismatched(observation: Observation, gradients_of: Observation) -> Observation:

@@ -92,7 +92,7 @@ def _verdict(found: Verdict, blind: bool) -> str:
         f'<section class="verdict {escape(found.outcome)}"><h2>{escape(found.headline)}</h2>{interval}'
         + "".join(f"<p>{escape(note)}</p>" for note in notes)
         + f"<h3>Controls</h3><p>{escape(CONTROL_RULE)}</p><table><tr><th>control</th><th>n</th>"
-        + f"<th>{escape(found.threshold.title)}, nearest to leakage</th><th>median of the leaked</th>"
+        + f"<th>{escape(found.threshold.title)}, nearest to leakage</th><th>held against</th>"
         + "<th>outcome</th></tr>"
         + f"{checks}</table></section>"
     )

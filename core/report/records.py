@@ -5,7 +5,7 @@ from typing import Literal
 
 Label = Literal["any", "unanswered", "answered", "recognisable", "not recognisable", "undetermined"]
 LABELS: tuple[Label, ...] = ("any", "unanswered", "answered", "recognisable", "not recognisable", "undetermined")
-ROLES = ("attack", "mismatched", "prior")
+ROLES = ("attack", "mismatched", "prior", "easy")
 OTHER_SORTS = ("target", "loss", "rate")  # besides the names of metrics
 MAX_PAGE = 100
 

@@ -16,7 +16,7 @@ from core.storage.store import Store
 
 jobs, shards = schema.jobs, schema.shards
 ACTIVE = ("queued", "running", "paused")
-ATTACKING = ("attack", "mismatched", "prior")
+ATTACKING = ("attack", "mismatched", "prior", "easy")
 CURVE_POINTS = 400
 SCORES_QUEUED_WITHIN = 30.0  # seconds; a run that ended longer ago without a score job gets none by itself
 

@@ -14,10 +14,17 @@ from core.statistics import Estimate, wilson
 
 ENOUGH_ANSWERS = 3  # fewer leave a reconstruction undetermined (docs/architecture.md, "recognisable")
 CONTROL_ROLES = ("mismatched", "prior")
-CONTROL_NAMES = {"mismatched": "a mismatched gradient", "prior": "the prior alone"}
+EASY = "easy"
+CONTROL_NAMES = {
+    "mismatched": "a mismatched gradient",
+    "prior": "the prior alone",
+    EASY: "the undefended easy case",
+}
 CONTROL_RULE = (
     "A control fails when people recognise one of its reconstructions, or when one of its scores reaches the median "
-    "score of the originals that count as leaked (of all attacked originals, where none counts)."
+    "score of the originals that count as leaked (of all attacked originals, where none counts). The easy case, the "
+    "same attack on one undefended image with all that an attacker may be told, fails when it shows nothing either; "
+    "that decides only where the attack showed nothing."
 )
 NO_MISMATCHED = "No mismatched control was run: it needs a second update with another picture."
 WORST = 4
@@ -57,7 +64,7 @@ class Evidence:
     reconstruction: int
     original: int
     name: str
-    role: str  # attack, mismatched, prior
+    role: str  # attack, mismatched, prior, easy
     score: float | None  # by the threshold's metric; ±inf is a score
     recognised: int = 0  # answers that recognise
     answers: int = 0
@@ -84,6 +91,11 @@ class ControlCheck:
     against: float | None  # what it must stay below: median score of the leaked originals
     failed: bool
     reason: str
+
+    @property
+    def reaches(self) -> bool:
+        """True for the control that must reach the bar, not stay below it."""
+        return self.role == EASY
 
 
 @dataclass(frozen=True)
@@ -117,12 +129,14 @@ def verdict(evidence: Sequence[Evidence], threshold: Threshold) -> Verdict:
     judged, leaked = _count(attacked, basis, threshold)
     worst = tuple(sorted(attacked, key=lambda e: _order(e, threshold), reverse=True)[:WORST])
     controls = tuple(_check(role, evidence, leaked or attacked, threshold) for role in CONTROL_ROLES)
+    controls += _easy(evidence, threshold)
+    fatal = [check for check in controls if check.failed and not (check.reaches and leaked)]
     shown = {e.reconstruction for e in leaked}
     failed = sum(e.status.startswith(FAILURES) and e.reconstruction not in shown for e in attacked)
     outcome: Outcome
     if basis == "nothing":
         outcome = "pending"
-    elif any(check.failed for check in controls):
+    elif fatal:
         outcome = "inconclusive"
     else:
         outcome = "leaks" if leaked else "nothing shown"
@@ -138,7 +152,7 @@ def verdict(evidence: Sequence[Evidence], threshold: Threshold) -> Verdict:
         worst=worst,
         controls=controls,
         threshold=threshold,
-        headline=_headline(outcome, basis, len(leaked), len(judged), controls, threshold),
+        headline=_headline(outcome, basis, len(leaked), len(judged), fatal, threshold),
         notes=_notes(outcome, basis, len(attacked), len(judged), failed, controls),
     )
 
@@ -201,15 +215,30 @@ def _check(role: str, evidence: Sequence[Evidence], against: Sequence[Evidence],
     return ControlCheck(role, len(entries), best, bar, False, f"the control with {name} stays below the attack")
 
 
+def _easy(evidence: Sequence[Evidence], threshold: Threshold) -> tuple[ControlCheck, ...]:
+    """The easy case, where it was run: it fails when it shows nothing."""
+    entries = [e for e in evidence if e.role == EASY]
+    if not entries:
+        return ()
+    scores = [threshold.oriented(e.score) for e in entries if e.score is not None]
+    best = (1.0 if threshold.direction == "higher" else -1.0) * max(scores) if scores else None
+    seen = any(2 * e.recognised > e.answers for e in entries if e.answers)
+    if best is None and not seen:
+        return (ControlCheck(EASY, len(entries), None, threshold.value, True, "the easy case is not scored yet"),)
+    works = seen or (best is not None and threshold.crossed(best))
+    reason = "the attack works on the easy case" if works else "the attack shows nothing on the easy case either"
+    return (ControlCheck(EASY, len(entries), best, threshold.value, not works, reason),)
+
+
 def _headline(
-    outcome: Outcome, basis: Basis, k: int, n: int, controls: Sequence[ControlCheck], threshold: Threshold
+    outcome: Outcome, basis: Basis, k: int, n: int, fatal: Sequence[ControlCheck], threshold: Threshold
 ) -> str:
     if outcome == "pending":
         return "No verdict yet: nothing is scored and nobody has answered"
     what = f"scored {threshold}" if basis == "threshold" else "recognised by people"
     count = f"{k} of {n} originals {what}"
     if outcome == "inconclusive":
-        return f"Inconclusive: {next(c.reason for c in controls if c.failed)} ({count})"
+        return f"Inconclusive: {fatal[0].reason} ({count})"
     return count
 
 
@@ -219,8 +248,13 @@ def _notes(
     notes = []
     if outcome == "nothing shown":
         notes.append("This attack showed no leakage. That does not make the update safe: another attack may succeed.")
-    if outcome == "inconclusive":
+    easy = next((c for c in controls if c.reaches), None)
+    if outcome == "inconclusive" and any(c.failed and not c.reaches for c in controls):
         notes.append("What the attack shows cannot be told apart from what it shows without the update.")
+    elif outcome == "inconclusive":
+        notes.append("It fails even where everything is in its favour, so its failure here says nothing.")
+    if outcome == "nothing shown" and easy is not None:
+        notes.append("It works on the undefended easy case: here the threat model or the defence stops this attack.")
     if outcome != "pending" and any(c.role == "mismatched" and not c.count and not c.failed for c in controls):
         notes.append(NO_MISMATCHED)
     if basis == "threshold":

@@ -91,7 +91,7 @@ shards = Table(
     Column("id", Integer, primary_key=True),
     Column("job_id", Integer, ForeignKey("jobs.id"), nullable=False),
     Column("position", Integer, nullable=False),
-    Column("role", String(12), nullable=False),  # attack, mismatched, prior, score
+    Column("role", String(12), nullable=False),  # attack, mismatched, prior, easy, score
     Column("plan", Text, nullable=False),  # JSON: the targets of this shard
     Column("state", String(12), nullable=False),  # queued, running, done, failed, split
     Column("parent_id", Integer, ForeignKey("shards.id")),  # the shard that this one was split from
@@ -139,7 +139,7 @@ reconstructions = Table(
     Column("id", Integer, primary_key=True),
     Column("job_id", Integer, ForeignKey("jobs.id"), nullable=False),
     Column("update_id", Integer, ForeignKey("updates.id")),
-    Column("role", String(12), nullable=False),  # attack, mismatched, prior
+    Column("role", String(12), nullable=False),  # attack, mismatched, prior, easy
     Column("target", Integer, nullable=False),  # slot within the job: update position * batch size + place
     Column("restart", Integer, nullable=False),
     Column("chosen", Boolean, nullable=False),  # by the attack's own loss

@@ -130,8 +130,13 @@ def test_batches_are_paired_by_one_assignment(store: Store) -> None:
     job = submit(store, attack_job(store, batch=2, controls=1), "batches")
     run_until_idle(store)
     with store.database.read() as connection:
-        query = select(schema.reconstructions.c.target, schema.pairings).join(schema.pairings)
-        pairs = list(connection.execute(query.where(schema.reconstructions.c.job_id == job.job_id)))
+        rec = schema.reconstructions
+        query = select(rec.c.target, rec.c.role, schema.pairings).join(schema.pairings)
+        found = list(connection.execute(query.where(rec.c.job_id == job.job_id)))
+    pairs = [p for p in found if p.role != "easy"]
+    easy = [p for p in found if p.role == "easy"]  # the first image of the first update alone, once a restart
+    assert {(p.target, p.method) for p in easy} == {(0, "given")}
+    assert len({p.original_id for p in easy}) == 1
     assert {p.method for p in pairs} == {"assignment"}
     assert all(p.cost >= 0 for p in pairs)
     ids = job_row(store, job.job_id).payload

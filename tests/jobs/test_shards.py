@@ -13,6 +13,7 @@ from core.jobs.packing import pack, unpack
 from core.jobs.plan import IMAGE_SLOTS, ShardPlan, plan_attack, plan_score, split, useful_threads
 from core.jobs.progress import WorkerProgress
 from core.jobs.shards import plan_shards, run_shard
+from core.leakage.threat import ThreatModel
 from core.storage.store import Store
 from tests.jobs.conftest import attack_job, prepared
 
@@ -55,6 +56,16 @@ def test_an_attack_and_its_controls_run_without_a_store(store: Store) -> None:
     # a control sees the same start and labels; only its gradient, or the lack of one, leads elsewhere
     assert not np.array_equal(attack[:2], mismatched)
     assert not np.array_equal(attack[:2], prior)
+
+
+def test_the_easy_case_attacks_the_first_image_of_an_update_alone(store: Store) -> None:
+    threat = ThreatModel(batch_size=2, labels="inferred")
+    batched = events_of(store, attack="inverting-gradients", steps=3, threat=threat)
+    assert [shard[-1].arrays["images"].shape[:3] for shard in batched] == [(2, 1, 2)] * 3 + [(2, 1, 1)]
+    easy = batched[-1][-1]
+    assert easy.values["record"]["labels"] == "known"
+    images = prepared(4)
+    assert easy.arrays["labels"].ravel().tolist() == [images[0].label, images[2].label]
 
 
 def test_each_shard_ends_with_one_last_event(store: Store) -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from core.errors import UserError
-from core.leakage.controls import mismatched, pick_donors
+from core.leakage.controls import easy_case, mismatched, pick_donors
 from core.leakage.pairing import pair_batches
-from core.leakage.threat import ThreatModel
+from core.leakage.threat import ChosenDefence, ThreatModel
 from core.leakage.victim import observe
 from core.models.build import build_model
 from core.models.spec import ModelSpec
@@ -92,3 +92,21 @@ def test_other_shapes_and_costs_are_refused() -> None:
         pair_batches(images, images)
     with pytest.raises(UserError, match="one of mse"):
         pair_batches(images, images[:, None], cost="vibes")
+
+
+def test_the_easy_case_takes_everything_away_that_protects() -> None:
+    defended = ThreatModel(batch_size=4, labels="inferred", defences=(ChosenDefence("prune", {"share": 0.7}),))
+    assert easy_case(defended, ("gradients", "weights")) == ThreatModel()
+    assert easy_case(ThreatModel(batchnorm="train", batch_statistics=True), ("gradients",)) == ThreatModel()
+    federated = ThreatModel(4, update="weights", local_batch=2, local_epochs=3, local_lr=0.5)
+    assert easy_case(federated, ("gradients", "weights")) == ThreatModel()
+    # An attack on FedAvg alone: one image, one step, the learning rate as it was.
+    assert easy_case(federated, ("weights",)) == ThreatModel(update="weights", local_lr=0.5)
+
+
+def test_what_is_easy_already_has_no_easier_case() -> None:
+    assert easy_case(ThreatModel(), ("gradients", "weights")) is None
+    assert easy_case(ThreatModel(adaptive=False), ("gradients",)) is None  # nothing to be told of
+    assert easy_case(ThreatModel(local_epochs=9), ("gradients",)) is None  # says nothing of FedSGD
+    assert easy_case(ThreatModel(update="weights", local_lr=0.5), ("weights",)) is None
+    assert easy_case(ThreatModel(update="none"), ("none",)) is None

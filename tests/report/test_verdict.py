@@ -90,6 +90,28 @@ def test_a_control_that_people_recognise_fails_whatever_its_score():
     assert "people recognise" in found.headline
 
 
+def test_an_easy_case_that_shows_nothing_leaves_a_failure_open():
+    rows = attacked(6.0, 8.0, 10.0) + control("mismatched", 4.0) + control("prior", 5.0)
+    fails, works = verdict(rows + control("easy", 19.9, 7.0), PSNR), verdict(rows + control("easy", 20.0, 7.0), PSNR)
+    assert (fails.outcome, works.outcome) == ("inconclusive", "nothing shown")
+    assert "easy case either" in fails.headline
+    assert any("stops this attack" in note for note in works.notes)
+    assert not any("stops this attack" in note for note in verdict(rows, PSNR).notes)  # none was run
+
+
+def test_an_easy_case_that_shows_nothing_takes_no_leak_back():
+    rows = attacked(52.0, 8.0) + LOW_CONTROLS
+    found = verdict(rows + control("easy", 5.0), PSNR)
+    assert (found.outcome, found.leaked) == ("leaks", 1)
+    assert [(c.role, c.failed, c.reaches) for c in found.controls][-1] == ("easy", True, True)
+
+
+def test_an_easy_case_that_people_recognise_works_whatever_its_score():
+    rows = attacked(6.0) + control("mismatched", 4.0) + control("prior", 5.0)
+    seen = Evidence(900, 1, "o1", "easy", 12.0, recognised=1, answers=1)
+    assert verdict([*rows, seen], PSNR).outcome == "nothing shown"
+
+
 def test_a_failed_attack_is_never_called_safe():
     rows = (
         attacked(6.0, 7.0, status="diverged: loss is not finite") + control("mismatched", 3.0) + control("prior", 2.0)
