@@ -115,6 +115,7 @@ def test_copies_of_the_target_are_no_donors(store: Store) -> None:
     assert [p.role for p in plan_attack(replace(batched, original_hashes=(one, other, other, one)), [0] * 4)] == [
         "attack",
         "prior",
+        "easy",
     ]
 
 
