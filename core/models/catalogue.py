@@ -27,6 +27,7 @@ class Argument:
     choices: tuple[str, ...] = ()
     minimum: int = 1
     maximum: int = 1
+    divides: str = ""  # another argument, of which this one must be a divisor
 
     @property
     def wanted(self) -> str:
@@ -147,6 +148,13 @@ def _check_arguments(spec: ModelSpec, architecture: Architecture) -> None:
         argument = look_up(architecture.arguments, name, f"argument of {architecture.title}")
         if not argument.allows(value):
             raise UserError(f"{name} of {architecture.title} must be {argument.wanted}, not {str(value)[:80]!r}.")
+    values = arguments_of(spec)
+    for argument in architecture.arguments.values():
+        if argument.divides and values[argument.divides] % values[argument.name]:
+            raise UserError(
+                f"{argument.name} of {architecture.title} must divide its {argument.divides}, "
+                f"but {values[argument.divides]} is no multiple of {values[argument.name]}."
+            )
 
 
 def _is_whole(value: object) -> bool:
@@ -156,6 +164,16 @@ def _is_whole(value: object) -> bool:
 def _base(default: int = 64) -> dict[str, Argument]:
     help_text = "Channels of the first stage; the later ones are 2 and 4 times as wide."
     return {"base": Argument("base", default, help_text, minimum=1, maximum=512)}
+
+
+def _transformer() -> dict[str, Argument]:
+    arguments = (
+        Argument("patch", 4, "Side of a patch in pixels; one patch is one token.", maximum=64),
+        Argument("width", 192, "Numbers of a token.", maximum=2048),
+        Argument("depth", 12, "Transformer blocks.", maximum=48),
+        Argument("heads", 3, "Attention heads; they share the width evenly.", maximum=64, divides="width"),
+    )
+    return {argument.name: argument for argument in arguments}
 
 
 def _register_own() -> None:
@@ -168,6 +186,11 @@ def _register_own() -> None:
         Architecture("mlp", "MLP", "SemSight", 1, 1, {"hidden": hidden, "activation": activation}),
         Architecture("convnet", "ConvNet", "Inverting Gradients, arXiv 2003.14053", 9, 9, _base(), batchnorm=True),
         Architecture("resnet20-4", "ResNet20-4", "arXiv 1512.03385, 4 × as wide", 4, 5, _base(), batchnorm=True),
+        Architecture("convnet-gn", "ConvNet with GroupNorm", "ConvNet for DP-SGD, arXiv 1803.08494", 9, 9, _base()),
+        Architecture(
+            "resnet20-4-gn", "ResNet20-4 with GroupNorm", "ResNet20-4 for DP-SGD, arXiv 1803.08494", 4, 4, _base()
+        ),
+        Architecture("vit-tiny", "ViT tiny", "arXiv 2010.11929, in the size of 2012.12877", 1, 1, _transformer()),
     ):
         register(CATALOGUE, architecture.name, architecture)
 

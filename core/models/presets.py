@@ -35,6 +35,9 @@ SUMMARIES = {
     "convnet": "ConvNet as in Inverting Gradients, untrained.",
     "convnet-narrow": "ConvNet an eighth as wide, untrained: fast on a CPU.",
     "resnet20-4": "ResNet20, four times as wide, untrained.",
+    "convnet-gn": "ConvNet with GroupNorm for BatchNorm, as DP-SGD needs it, untrained.",
+    "resnet20-4-gn": "ResNet20-4 with GroupNorm for BatchNorm, as DP-SGD needs it, untrained.",
+    "vit-tiny": "Vision transformer of DeiT's tiny size on 4×4 patches, untrained.",
     "lenet-faces": "LeNet trained to tell faces from other crops (held-out accuracy {accuracy:.0%}).",
     "convnet-faces": "Narrow ConvNet trained to tell faces from other crops (held-out accuracy {accuracy:.0%}).",
 }
@@ -79,6 +82,9 @@ def _register_presets() -> None:
         ("convnet", "convnet", {"base": 64}),
         ("convnet-narrow", "convnet", {"base": 8}),
         ("resnet20-4", "resnet20-4", {"base": 64}),
+        ("convnet-gn", "convnet-gn", {"base": 64}),
+        ("resnet20-4-gn", "resnet20-4-gn", {"base": 64}),
+        ("vit-tiny", "vit-tiny", {"patch": 4, "width": 192, "depth": 12, "heads": 3}),
     ):
         spec = ModelSpec(architecture, CLASSES, arguments=dict[str, Any](arguments), origin=f"preset {name}")
         register(PRESETS, name, spec)

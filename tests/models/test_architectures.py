@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from core.models.architectures import ARCHITECTURES, ConvNet, LeNet, MaxPool, draw_weights
+from core.models.architectures import ARCHITECTURES, ConvNet, Encoder, LeNet, MaxPool, draw_weights, group_norm
 from core.models.build import build_model
 from core.models.spec import ModelSpec
+
+SMALL = {"convnet": {"base": 4}, "resnet20-4": {"base": 4}, "vit-tiny": {"width": 16, "depth": 1, "heads": 2}}
 
 
 def count(module: nn.Module) -> int:
@@ -24,6 +26,58 @@ def test_parameter_counts() -> None:
     assert count(LeNet(3, 32, 32, 100)) == 912 + 2 * 3612 + 76_900
     # MLP by hand: 3072·256+256 and 256·10+10.
     assert count(ARCHITECTURES["mlp"](3, 32, 32, 10)) == 786_688 + 2_570
+
+    # ViT tiny by hand: patches 3·16·192+192, class token, 65 positions, 12 blocks of 12·192² weights (3 in, 1 out, 8 in
+    # the two linear layers), 9·192 biases (3, 1, 4, 1) and 4·192 of two norms, the last norm, the head.
+    block = 12 * 192**2 + (3 + 1 + 4 + 1 + 4) * 192
+    assert count(ARCHITECTURES["vit-tiny"](3, 32, 32, 10)) == 9_408 + 66 * 192 + 12 * block + 2 * 192 + 1_930
+
+
+@pytest.mark.parametrize("name", ["convnet", "resnet20-4"])
+def test_group_norm_variants_differ_in_the_norm_alone(name: str) -> None:
+    batch, group = ({n: p.shape for n, p in ARCHITECTURES[kind](3, 32, 32, 10, base=8).named_parameters()}
+                    for kind in (name, f"{name}-gn"))  # fmt: skip
+    assert batch == group
+    layers = list(ARCHITECTURES[f"{name}-gn"](3, 32, 32, 10).modules())
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in layers)
+    assert {layer.num_groups for layer in layers if isinstance(layer, nn.GroupNorm)} == {32}
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(1, 1), (2, 1), (3, 1), (6, 3), (8, 4), (48, 24), (64, 32), (100, 25)]
+)
+def test_groups_hold_two_channels_or_more(channels: int, groups: int) -> None:
+    assert group_norm(channels).num_groups == groups
+
+
+def test_vit_is_the_transformer_that_torch_has() -> None:
+    """The same weights in nn.TransformerEncoderLayer, pre-norm and with GELU, give the same tokens."""
+    block = Encoder(8, 2).double()
+    theirs = nn.TransformerEncoderLayer(8, 2, 32, 0.0, "gelu", 1e-6, batch_first=True, norm_first=True).double()
+    attention, own = theirs.self_attn, block.attention
+    pairs = [
+        (attention.in_proj_weight, own.inputs.weight),
+        (attention.in_proj_bias, own.inputs.bias),
+        (attention.out_proj.weight, own.output.weight),
+        (attention.out_proj.bias, own.output.bias),
+        (theirs.linear1.weight, block.body[0].weight),
+        (theirs.linear1.bias, block.body[0].bias),
+        (theirs.linear2.weight, block.body[2].weight),
+        (theirs.linear2.bias, block.body[2].bias),
+    ]
+    with torch.no_grad():
+        for one, other in pairs:
+            one.copy_(other)
+    x = torch.randn(3, 5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    torch.testing.assert_close(block(x), theirs.train()(x), rtol=1e-12, atol=1e-12)
+
+
+def test_vit_sees_every_pixel() -> None:
+    """Also those of a side that the patch does not divide."""
+    spec = ModelSpec("vit-tiny", 3, height=6, width=9, arguments={"width": 12, "depth": 1, "heads": 2})
+    x = torch.rand(1, 3, 6, 9, requires_grad=True)
+    (gradient,) = torch.autograd.grad(build_model(spec)(x).square().sum(), x)
+    assert bool((gradient != 0).all())
 
 
 def test_convnet_has_the_published_widths() -> None:
@@ -45,7 +99,8 @@ def test_max_pool_is_torchs(size: int, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize(("channels", "height", "width"), [(3, 32, 32), (1, 28, 28), (3, 9, 21)])
 def test_any_input_gives_logits(name: str, channels: int, height: int, width: int) -> None:
-    spec = ModelSpec(name, 7, channels, height, width, mean=(0.0,) * channels, std=(1.0,) * channels)
+    arguments = SMALL["vit-tiny"] if name == "vit-tiny" else {}
+    spec = ModelSpec(name, 7, channels, height, width, arguments, (0.0,) * channels, (1.0,) * channels)
     assert build_model(spec)(torch.rand(2, channels, height, width)).shape == (2, 7)
 
 
@@ -53,7 +108,7 @@ def test_any_input_gives_logits(name: str, channels: int, height: int, width: in
 @pytest.mark.parametrize("training", [False, True])
 def test_gradient_of_the_gradient_agrees_with_a_difference(name: str, training: bool) -> None:
     """d/dt |∇weights|²(x + t·d) by autograd and by a central difference, in float64."""
-    arguments = {"base": 4} if name in ("convnet", "resnet20-4") else {}
+    arguments = SMALL.get(name.removesuffix("-gn"), {})
     model = build_model(ModelSpec(name, 3, height=9, width=9, arguments=arguments)).double().train(training)
     generator = torch.Generator().manual_seed(3)
     x = torch.rand(2, 3, 9, 9, generator=generator, dtype=torch.float64)

@@ -134,6 +134,7 @@ def test_refused_model_has_no_second_derivative() -> None:
         ({"architecture": "mlp", "arguments": {"hidden": []}}, "a list of 1 to 8 whole numbers"),
         ({"architecture": "mlp", "arguments": {"activation": "step"}}, "one of sigmoid, relu, tanh"),
         ({"architecture": "lenet", "arguments": {"base": 8}}, "takes no arguments"),
+        ({"architecture": "vit-tiny", "arguments": {"heads": 5}}, "divide its width, but 192 is no multiple of 5"),
         ({"architecture": "vit_b_16", "arguments": {}, "height": 48}, "square images"),
         ({"architecture": "vit_b_32", "arguments": {}, "height": 48, "width": 48}, "that 32 divides, not 48×48"),
         ({"architecture": "alexnet", "arguments": {}}, "at least 63×63 pixels, not 32×32"),
