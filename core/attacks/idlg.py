@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from core.attacks.base import Attack, Progress, Reconstructions
 from core.attacks.dlg import PaperSearchConfig, SearchConfig
+from core.attacks.label_rules import label_rule_knob
 from core.errors import UserError
 from core.knobs import knob
 
@@ -21,11 +22,7 @@ SOURCE = "Zhao, Mopuri and Bilen 2020, iDLG: Improved Deep Leakage from Gradient
 class IdlgConfig(SearchConfig):
     """iDLG over the practical search of `dlg`."""
 
-    rule: str = knob(
-        "auto",
-        "Labels from the bias gradient where there is one (auto), or from the weight's row sums as in the paper.",
-        choices=("auto", "row sums"),
-    )
+    label_rule: str = label_rule_knob()
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ def reconstruct(
     from core.attacks.labels import recover_labels
     from core.attacks.matching import match
 
-    labels = recover_labels(observation, "row sums" if config.rule == "row sums" else "auto")
+    labels = recover_labels(observation, config.label_rule)
     return match("idlg", observation, config, seed=seed, progress=progress, targets=targets, labels=labels)
 
 
@@ -67,7 +64,7 @@ def reconstruct_paper(
         raise UserError(
             f"idlg-paper attacks updates of one image, not of {observation.batch_size}; choose idlg, or batch size 1."
         )
-    labels = recover_labels(observation, "row sums")
+    labels = recover_labels(observation, "idlg")
     return match_as_paper(
         "idlg-paper",
         observation,

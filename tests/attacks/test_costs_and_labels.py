@@ -88,7 +88,7 @@ def test_the_first_pass_recovers_more_labels_of_random_updates(make, batch: int)
         assert torch.equal(found, labels.sort(1).values)
 
 
-@pytest.mark.parametrize("rule", ["auto", "row sums"])
+@pytest.mark.parametrize("rule", ["auto", "idlg", "wainakh"])
 def test_real_updates_give_their_labels_away(make, rule: str) -> None:  # type: ignore[no-untyped-def]
     observation, _, labels = make(LENET, 4)  # sigmoid features are not negative
     assert torch.equal(recover_labels(observation, rule), labels)
