@@ -36,7 +36,7 @@ def descend(
     """Run all steps for all problems; the last image counts, as in the paper, or the best of one that diverged."""
     began = time.monotonic()
     positions = engine.global_targets(observation, targets)
-    problems = engine.set_up(observation, config.restarts)
+    problems = engine.set_up(observation, config.restarts, steps=config.steps)
     labels = observation.labels if observation.labels is not None else recover_labels(observation)
     descent = Descent(problems, config, labels)
     pixels = int(np.prod(problems.image_shape))
@@ -87,14 +87,8 @@ class Descent:
 
     def evaluate(self) -> tuple[Tensor, Tensor]:
         """Losses (P,) and their gradients at the present images."""
-        values, gradients = [], []
         rows = torch.arange(len(self.image), device=self.image.device)
-        for part in self.problems.slices(len(rows)):
-            images = self.image[part].detach().requires_grad_(True)
-            cost = self.objective(images, rows[part])
-            gradients.append(torch.autograd.grad(cost.sum(), images)[0])
-            values.append(cost.detach())
-        return torch.cat(values), torch.cat(gradients)
+        return self.problems.evaluate(self.objective, self.image, rows, fixed=True)
 
     def step(self, done: int) -> None:
         """One step of Adam for every problem that is still finite; `done` steps were made before."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from core.attacks.base import AttackCancelled, Progress
 from core.attacks.gradients import Field, gradient_field
+from core.attacks.passes import Objective, Passes
 from core.errors import UserError
 from core.leakage.observation import Observation
 from core.leakage.victim import normalise
@@ -26,8 +27,9 @@ from core.leakage.wire import pack, unpack
 from core.models.build import build_model
 
 CHECKPOINT_VERSION = 1
-# Images a pass: on a CPU more at once only fills the caches; on a GPU it fills the machine. (Parameters, CPU, GPU.)
-AT_ONCE = ((100_000, 64, 256), (1_000_000, 16, 128), (10_000_000, 8, 64), (float("inf"), 2, 16))
+# Most images a pass: on a CPU more at once only fills the caches; on a GPU more than fill the machine gain nothing, and
+# free memory, which is measured, decides below that. (Parameters, CPU, GPU.)
+AT_ONCE = ((100_000, 64, 1024), (1_000_000, 16, 512), (10_000_000, 8, 256), (float("inf"), 2, 64))
 
 Cost = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 
@@ -43,7 +45,7 @@ class Problems:
     restarts: int
     field: Field
     owner: Tensor
-    at_once: int  # images in one pass
+    passes: Passes
 
     @property
     def count(self) -> int:
@@ -62,18 +64,25 @@ class Problems:
         gradients, _ = self.field.evaluate(images, probabilities)
         return cost(gradients, [self.observation.gradients[name][owner] for name in self.field.names])
 
-    def slices(self, count: int) -> list[slice]:
-        """Parts of `count` problems that fit into one pass."""
-        size = max(1, self.at_once // self.observation.batch_size)
-        return [slice(first, first + size) for first in range(0, count, size)]
+    def evaluate(
+        self, objective: Objective, points: Tensor, rows: Tensor, *, fixed: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Costs (Q,) of objective(points, rows) and their gradients, in passes that fit: `core.attacks.passes`.
+
+        fixed: the objective depends on nothing else that changes during the run.
+        """
+        return self.passes.evaluate(objective, points, rows, fixed=fixed)
 
     def normalised(self, images: Tensor) -> Tensor:
         """From [0, 1] to what the model takes."""
         return normalise(images, self.observation.spec)
 
 
-def set_up(observation: Observation, restarts: int) -> Problems:
-    """Rebuild the model from the observation and lay out its problems; raise UserError when they do not fit."""
+def set_up(observation: Observation, restarts: int, *, precision: str = "auto", steps: int = 0) -> Problems:
+    """Rebuild the model from the observation and lay out its problems; raise UserError when they do not fit.
+
+    steps: evaluations that the run will ask for; a long run on a GPU is recorded and replayed (0: not known, never).
+    """
     model = build_model(observation.spec, observation.weights).to(observation.device)
     spec = observation.spec
     shape = (observation.batch_size, spec.channels, spec.height, spec.width)
@@ -85,7 +94,8 @@ def set_up(observation: Observation, restarts: int) -> Problems:
     size = sum(parameter.numel() for parameter in model.parameters())
     _, cpu, gpu = next(row for row in AT_ONCE if size <= row[0])
     at_once = gpu if observation.device.type == "cuda" else cpu
-    return Problems(observation, restarts, field, owner, at_once)
+    passes = Passes(observation.device, at_once // observation.batch_size, precision, steps)
+    return Problems(observation, restarts, field, owner, passes)
 
 
 def draw(kind: str, seed: int, targets: Sequence[int], restarts: int, size: int) -> Tensor:
@@ -220,7 +230,7 @@ def record_of(problems: Problems, **more: Any) -> dict[str, Any]:
     device = problems.observation.device
     return {
         "gradients": problems.field.path,
-        "precision": "float32",
+        **problems.passes.record(),
         "device": str(device),
         "torch": torch.__version__,
         "python": platform.python_version(),

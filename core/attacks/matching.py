@@ -71,16 +71,13 @@ class Unknowns:
 
     def evaluate(self, points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (Q,) and its gradient (Q, size)."""
-        values, gradients = [], []
-        for part in self.problems.slices(len(rows)):
-            x = points[part].detach().requires_grad_(True)
-            chosen = rows[part]
-            images = self.problems.normalised(self.images(x))
-            cost = self.problems.matching(squared_l2, images, self.probabilities(x, chosen), chosen)
-            cost = cost / self.scale[self.problems.owner[chosen]]
-            gradients.append(torch.autograd.grad(cost.sum(), x)[0])
-            values.append(cost.detach())
-        return torch.cat(values), torch.cat(gradients)
+        return self.problems.evaluate(self.objective, points, rows, fixed=True)
+
+    def objective(self, points: Tensor, rows: Tensor) -> Tensor:
+        """(Q,): squared gradient difference of problems `rows`, divided by their scale."""
+        images = self.problems.normalised(self.images(points))
+        cost = self.problems.matching(squared_l2, images, self.probabilities(points, rows), rows)
+        return cost / self.scale[self.problems.owner[rows]]
 
     def found_labels(self, points: Tensor) -> Tensor:
         """(P, size) -> (P, B) int64."""
