@@ -20,7 +20,7 @@ from core.report.views import (
     role_counts,
     unscored_metrics,
 )
-from pages import _cards, _progress, _shared, _verdict
+from pages import _cards, _effort, _progress, _shared, _verdict
 
 PAGE_SIZE = {"cards": 12, "table": 25}
 LISTED = 100
@@ -130,7 +130,8 @@ def controls(names: tuple[str, ...], roles: dict[str, int]) -> None:
             st.selectbox(
                 "Made by",
                 list(roles),
-                help="The attack, or a control: the same attack with a mismatched gradient, or the prior alone.",
+                help="The attack, or a control: the same attack with a mismatched gradient, the prior alone, or the "
+                "undefended easy case.",
                 key="role",
                 bind="query-params",
                 on_change=to_first_page,
@@ -263,6 +264,9 @@ def body(current: Run) -> None:
     controls(names, roles)
     with top:
         st.fragment(verdict_panel, key="verdict")(current.id)
+        cut = st.session_state.get("cut")
+        metric = st.session_state.get("metric") or DEFAULT_METRIC
+        _effort.panel(current, metric, DEFAULT_VALUE if cut is None else cut)
     query = asked(current.id)
     found = reconstruction_page(store, query)
     if not found.total:

@@ -42,8 +42,8 @@ def with_effort(payload: AttackJob, factor: float) -> AttackJob:
     """The job with `factor` times its steps, within the attack's limits. UserError where effort changes nothing."""
     name = effort_field(payload.attack)
     attack = look_up(ATTACKS, payload.attack, "attack")
-    steps = round(int(payload.config[name]) * factor)
-    return replace(payload, config=_clipped(attack, payload.config, name, steps))
+    config = {**asdict(attack.config), **payload.config}
+    return replace(payload, config=_clipped(attack, config, name, round(int(config[name]) * factor)))
 
 
 def effort_field(attack: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
@@ -41,16 +41,18 @@ class EffortPoint:
 def effort_curve(store: Store, run: int, cut: Threshold) -> tuple[EffortPoint, ...]:
     """The run and all like it, by effort; empty for an attack that more effort does not change."""
     with store.database.read() as connection:
+        text = connection.execute(select(jobs.c.payload).where(jobs.c.id == run, jobs.c.kind == "attack")).scalar()
+        own = json.loads(text) if text else None
+        field = effort_name(own)
+        if own is None or not field:
+            return ()
         rows = connection.execute(
             select(jobs.c.id, jobs.c.state, jobs.c.payload, jobs.c.record)
             .where(jobs.c.kind == "attack", jobs.c.state != "cancelled")
+            .where(*(jobs.c.payload.contains(part, autoescape=True) for part in _words(own)))
             .order_by(jobs.c.id)
         ).all()
     payloads = {row.id: json.loads(row.payload) for row in rows}
-    own = payloads.get(run)
-    field = effort_name(own)
-    if own is None or not field:
-        return ()
     alike = [row for row in rows if _question(payloads[row.id]) == _question(own)]
     newest = {_effort(payloads[row.id], field): row for row in alike if row.id != run}
     newest |= {_effort(own, field): row for row in alike if row.id == run}
@@ -64,15 +66,26 @@ def effort_name(payload: Mapping[str, Any] | None) -> str:
     return attack.effort if attack is not None else ""
 
 
+def _words(payload: Mapping[str, Any]) -> tuple[str, ...]:
+    """Parts of the canonical JSON that every run of the family holds: they spare reading most of the store."""
+    return tuple(f'"{name}":{json.dumps(payload[name])}' for name in ("attack", "seed"))
+
+
 def _question(payload: Mapping[str, Any]) -> dict[str, Any]:
     """What is asked, without how hard it is tried."""
     effort = {effort_name(payload), "restarts"}
-    config = {name: value for name, value in payload["config"].items() if name not in effort}
+    config = {name: value for name, value in _config(payload).items() if name not in effort}
     return {**{name: value for name, value in payload.items() if name not in BESIDES}, "config": config}
 
 
 def _effort(payload: Mapping[str, Any], field: str) -> tuple[int, int]:
-    return int(payload["config"][field]), int(payload["config"].get("restarts", 1))
+    config = _config(payload)
+    return int(config[field]), int(config.get("restarts", 1))
+
+
+def _config(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting: a run of an older version may lack some that were added since."""
+    return {**asdict(ATTACKS[str(payload["attack"])].config), **payload["config"]}
 
 
 def _point(store: Store, row: Any, effort: tuple[int, int], cut: Threshold) -> EffortPoint:

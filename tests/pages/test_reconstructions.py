@@ -228,3 +228,18 @@ def test_scores_can_be_asked_for_again_where_weights_were_missing(app, store):
         write_scores(connection, [replace(missing, weights_hash="a" * 64, value=0.3, reason="")])
         bump(connection, "scores")
     assert not score_button(app(PAGE, run="1"))
+
+
+def test_more_effort_is_queued_once_and_stands_beside_the_run(app, store):
+    fill_store(store, originals=3, runs=1)
+    test = app(PAGE, run="1")
+    assert any("No run of other effort" in c.value for c in test.caption)
+    test.button(key="effort_queue").click().run()
+    assert not test.exception
+    table = next(h.value for h in test.html if "Steps × restarts" in h.value)
+    assert table.count("<tr") == 1 + 1 + 4  # the head, this run, and the four that were queued
+    assert table.count("(this run)") == 1
+    assert table.count("queued") == 4
+    test.button(key="effort_queue").click().run()
+    again = next(h.value for h in test.html if "Steps × restarts" in h.value)
+    assert again.count("<tr") == 6
