@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from core.attacks.analytic import ANALYTIC
 from core.attacks.base import Attack
 from core.attacks.dlg import DLG, DLG_PAPER
 from core.attacks.idlg import IDLG, IDLG_PAPER
@@ -13,7 +14,7 @@ from core.knobs import changed
 from core.registry import look_up, register
 
 ATTACKS: dict[str, Attack] = {}
-for _attack in (DLG, DLG_PAPER, IDLG, IDLG_PAPER, INVERTING, INVERTING_PAPER, INVERTING_LARGE):
+for _attack in (DLG, DLG_PAPER, IDLG, IDLG_PAPER, INVERTING, INVERTING_PAPER, INVERTING_LARGE, ANALYTIC):
     register(ATTACKS, _attack.name, _attack)
 
 

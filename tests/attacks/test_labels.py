@@ -110,7 +110,7 @@ def test_nearly_all_labels_of_a_batch_of_128_are_recovered(make) -> None:  # typ
     def share(rule: str) -> float:
         return label_accuracy(recover_labels(observation, rule).numpy(), labels.numpy()).mean
 
-    assert share("auto") > 0.97
+    assert share("auto") > 0.95
     assert share("auto") > share("bias-sign") > share("yin")  # which knows no repeats
 
 
