@@ -38,14 +38,15 @@ def attack(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, st
     device = _prepare_torch(header)
     spec = ModelSpec.from_json(header["spec"])
     plan = ShardPlan.from_json(header["role"], header["plan"])
-    model = _model(spec, arrays).to(device)
+    model = build_victim(spec, arrays).to(device)
     images = torch.from_numpy(arrays["images"]).to(device).permute(0, 1, 4, 2, 3).float() / 255.0
     labels = torch.from_numpy(arrays["labels"]).to(device)
     threat, attack = ThreatModel.from_dict(header["threat"]), look_up(ATTACKS, header["attack"], "attack")
     if plan.role == "easy":
         threat = easy_case(threat, attack.updates) or threat
         images, labels = images[:, :1], labels[:, :1]
-    observation, facts = observe(model, spec, images, labels, threat)
+    positions = [*plan.targets, *plan.donors]
+    observation, facts = observe(model, spec, images, labels, threat, seed=header["seed"], positions=positions)
     count = len(plan.targets)
     emit(
         Event(
@@ -130,7 +131,7 @@ def score(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, sto
     emit(Event("scores", values))
 
 
-def _model(spec: ModelSpec, arrays: dict[str, np.ndarray]) -> "torch.nn.Module":
+def build_victim(spec: ModelSpec, arrays: dict[str, np.ndarray]) -> "torch.nn.Module":
     from core.models.build import build_model, load_weights
 
     weights = load_weights(arrays["weights"].tobytes()) if "weights" in arrays else None
@@ -143,7 +144,7 @@ def _victim(
     """Images in [0, 1] -> logits."""
     import torch
 
-    model = _model(spec, arrays).to(device)
+    model = build_victim(spec, arrays).to(device)
     shape = (1, spec.channels, 1, 1)
     mean = torch.tensor(spec.mean, device=device).reshape(shape)
     std = torch.tensor(spec.std, device=device).reshape(shape)

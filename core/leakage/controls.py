@@ -1,6 +1,6 @@
 """The controls that tell leakage from what an attack would show anyway, and failure from safety. Imports no torch.
 
-Mismatched: the same attack on the same target's model and labels, but with the gradient of another update. Prior alone:
+Mismatched: the same attack on the same target's model and labels, but with another update. Prior alone:
 the same attack from the same start with its matching term switched off. What the attack shows above both is leakage.
 Easy case: the same attack on the same model, with everything in its favour. Where it fails there too, its failure on
 the run's own threat model says nothing.
@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
-
 from core.leakage.threat import ThreatModel
 
 if TYPE_CHECKING:
@@ -73,15 +72,21 @@ def easy_case(threat: ThreatModel, updates: Sequence[str]) -> ThreatModel | None
 
 
 def mismatched(observation: Observation, gradients_of: Observation) -> Observation:
-    """`observation` with the gradients of the N updates of `gradients_of`; labels and all else are kept.
+    """`observation` with all that comes from the N updates of `gradients_of`: their gradients (or weight differences)
+    and their private batches' statistics. Labels, model and all else are kept.
 
-    Raises UserError when the two are not as many updates of one model and batch size.
+    Raises UserError when the two are not as many updates of one model, batch size and kind.
     """
-    ours = {name: tensor.shape for name, tensor in observation.gradients.items()}
-    theirs = {name: tensor.shape for name, tensor in gradients_of.gradients.items()}
-    if ours != theirs or observation.batch_size != gradients_of.batch_size:
-        raise UserError("The mismatched control needs as many updates of the same model and batch size as it replaces.")
-    return replace(observation, gradients=dict(gradients_of.gradients))
+
+    def kind(one: Observation) -> tuple[object, ...]:
+        shared = [{name: tensor.shape for name, tensor in part.items()} for part in (one.gradients, one.statistics)]
+        return (shared, one.batch_size, one.update, one.clients, one.local)
+
+    if not observation.gradients or kind(observation) != kind(gradients_of):
+        raise UserError(
+            "The mismatched control needs as many updates of the same model, batch size and kind as it replaces."
+        )
+    return replace(observation, gradients=dict(gradients_of.gradients), statistics=dict(gradients_of.statistics))
 
 
 def prior_alone(config: Any) -> Any:

@@ -1,6 +1,7 @@
 """What an attacker holds: an Observation carries what the threat model grants, and nothing else."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -142,8 +143,20 @@ def _check(observation: Observation) -> None:
         (observation.update == "weights") != (observation.local is not None)
     ):
         raise UserError("This observation names a kind of update that no attack here knows.")
+    if not isinstance(observation.running_statistics, bool):
+        raise UserError("This observation does not say whether the model's running statistics were granted.")
+    if observation.local is not None:
+        _check_local(observation.local, size // clients)
     _check_tensors(observation)
     _check_labels(observation)
+
+
+def _check_local(local: LocalTraining, images: int) -> None:
+    whole = _whole(local.epochs) and _whole(local.batch) and _whole(local.steps)
+    if not whole or not isinstance(local.lr, float) or not 0 < local.lr < math.inf:
+        raise UserError("This observation does not say how its FedAvg clients trained.")
+    if not 1 <= local.batch <= images or local.steps != local.epochs * -(-images // local.batch) or local.epochs < 1:
+        raise UserError(f"A FedAvg client of {images} images cannot have trained as this observation says.")
 
 
 def _check_tensors(observation: Observation) -> None:
@@ -152,6 +165,8 @@ def _check_tensors(observation: Observation) -> None:
         tensor.ndim == 0 or not tensor.is_floating_point() for tensor in gradients.values()
     ):
         raise UserError("This observation holds no gradients, so there is nothing to attack.")
+    if any(tensor.ndim != 2 or not tensor.is_floating_point() for tensor in observation.statistics.values()):
+        raise UserError("The batch statistics of this observation are not one row of numbers an update.")
     leading = {tensor.shape[0] for tensor in (*gradients.values(), *observation.statistics.values())}
     if len(leading | ({observation.count} if observation.labels is not None else set())) > 1:
         raise UserError("The gradients of this observation are of different numbers of updates.")

@@ -56,6 +56,13 @@ class ThreatModel:
             return 1
         return self.local_epochs * -(-self.client_images // self.local_batch)
 
+    @property
+    def least_batch(self) -> int:
+        """Images of the smallest batch that goes through the model at once: BatchNorm in train mode needs some."""
+        if self.update != "weights":
+            return self.client_images
+        return self.client_images % self.local_batch or self.local_batch
+
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> ThreatModel:
         """From what dataclasses.asdict gave, or from JSON of it. Fields that older versions lack take their default."""
