@@ -22,6 +22,7 @@ class Settings:
     lease_seconds: float  # a runner silent for longer has lost its job
     checkpoint_seconds: float = 20.0  # work that a killed worker may lose
     silence_seconds: float = 900.0  # a shard without a sign of life for longer is taken for hung
+    probe: bool = True  # measure an attack's pace in the background before it is launched
     torch_cache: Path | None = None  # where torch keeps downloaded checkpoints; None: not looked at
 
     @property
@@ -48,6 +49,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         lease_seconds=_seconds(env, "SEMSIGHT_LEASE_SECONDS", 20),
         checkpoint_seconds=_seconds(env, "SEMSIGHT_CHECKPOINT_SECONDS", 20),
         silence_seconds=_seconds(env, "SEMSIGHT_SILENCE_SECONDS", 900),
+        probe=env.get("SEMSIGHT_PROBE", "on") != "off",
         torch_cache=_torch_cache(env),
     )
 

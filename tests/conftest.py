@@ -24,6 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(name)
     folder = tmp_path / "home"
     monkeypatch.setenv("SEMSIGHT_HOME", str(folder))
+    monkeypatch.setenv("SEMSIGHT_PROBE", "off")  # a page under test starts no measurement
     return folder
 
 

@@ -44,6 +44,11 @@ class Active:
         self.rows = torch.nonzero(self.codes == RUNNING).flatten()
         return finite, better
 
+    def retire(self, converged: Tensor) -> None:
+        """Take the running problems of a (P,) mask for converged: they are gone from `rows`."""
+        self.codes = torch.where(converged & (self.codes == RUNNING), CONVERGED, self.codes)
+        self.rows = torch.nonzero(self.codes == RUNNING).flatten()
+
     def state(self) -> dict[str, Tensor]:
         """All that is needed to go on."""
         return {name: getattr(self, name) for name in self._OWN}

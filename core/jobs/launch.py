@@ -107,6 +107,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "SEMSIGHT_LEASE_SECONDS": str(settings.lease_seconds),
         "SEMSIGHT_CHECKPOINT_SECONDS": str(settings.checkpoint_seconds),
         "SEMSIGHT_SILENCE_SECONDS": str(settings.silence_seconds),
+        "SEMSIGHT_PROBE": "on" if settings.probe else "off",
     }
     return {**os.environ, **values}
 

@@ -1,17 +1,23 @@
-"""How long an attack will take: from this store's own runs where there are any, else from a small measured table.
+"""How long an attack will take: from its measured pace, else from this store's own runs, else from a small table.
 
 The unit of work is an image-step: one iteration on one image of one restart. Controls count like targets.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
 from sqlalchemy import func, select
 
+from core.attacks import ATTACKS
+from core.leakage.controls import easy_case
+from core.leakage.threat import ThreatModel
+from core.models.spec import ModelSpec
+from core.registry import look_up
 from core.report.estimate_table import COLD_SECONDS, MEASURED_ON, RATES, UNKNOWN_RATE
+from core.report.pace import Known, pace_of, question
 from core.storage import schema
 from core.storage.store import Store
 
@@ -33,13 +39,17 @@ class Work:
     controls: int  # updates that are attacked again, twice
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of the architecture: a narrow net is quicker
     height: int = 32  # pixels
+    easy: bool = False  # the first image of each control update is attacked once more, as the easy case
 
     @property
     def image_steps(self) -> int:
-        """Image-steps if nothing stops early."""
+        """Image-steps if nothing stops early; an attack without iterations counts one for each image."""
         updates = -(-self.images // self.batch_size)
         again = min(self.controls, updates)
-        return (updates + 2 * again) * self.batch_size * self.restarts * self.iterations
+        attack = ATTACKS.get(self.attack)
+        roles = 2 if attack is None else len({"mismatched", "prior"} & set(attack.controls))
+        images = (updates + roles * again) * self.batch_size + (again if self.easy else 0)
+        return images * self.restarts * max(1, self.iterations)
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class TimeEstimate:
     at_most: float
     basis: str
     guess: bool = False  # nothing like it was ever measured: neither figure is a bound
+    measuring: bool = False  # a measurement runs; ask again in a second
 
 
 @dataclass(frozen=True)
@@ -60,20 +71,65 @@ class Pace:
     used: float
 
 
-def estimate(store: Store, work: Work) -> TimeEstimate:
-    """Time for `work`: the median pace of the newest runs of this architecture and attack, else the table's."""
+def estimate_request(
+    store: Store,
+    *,
+    spec: ModelSpec,
+    attack: str,
+    config: Mapping[str, Any],
+    threat: ThreatModel,
+    images: int,
+    controls: int,
+    device: str = "auto",
+    measure: bool = True,
+) -> TimeEstimate:
+    """Time for what a page is about to launch; answers at once.
+
+    config: complete, as `configure` gives it. Where the pace was never measured, a measurement is started in the
+    background (unless `measure` is False) and `measuring` is True until it is there.
+    """
+    known = look_up(ATTACKS, attack, "attack")
+    work = Work(
+        architecture=spec.architecture,
+        attack=attack,
+        images=images,
+        batch_size=threat.batch_size,
+        restarts=int(config.get("restarts", 1)),
+        iterations=iterations_of(config),
+        controls=controls,
+        arguments=spec.arguments,
+        height=spec.height,
+        easy=easy_case(threat, known.updates) is not None,
+    )
+    settings = store.settings if device == "auto" else replace(store.settings, device=device)
+    return estimate(store, work, pace_of(store, question(settings, spec, attack, config, threat), measure=measure))
+
+
+def estimate(store: Store, work: Work, pace: Known | None = None) -> TimeEstimate:
+    """Time for `work`: at its measured `pace`, else the median of the newest runs like it, else the table's.
+
+    How much of its steps an attack uses is known from runs or from the table alone, else all are expected.
+    """
+    pace = pace or Known()
     paces = measured(store, work)
     known = (work.architecture, work.attack) in RATES
+    rate, used = RATES.get((work.architecture, work.attack), (UNKNOWN_RATE, 1.0))
+    basis = MEASURED_ON if known else f"a guess: {work.attack} on {work.architecture} was never measured here"
     if paces:
         rate, used = median(p.rate for p in paces), median(p.used for p in paces)
         runs = "the last run" if len(paces) == 1 else f"the last {len(paces)} runs"
         basis = f"measured on {runs} of {work.attack} on {work.architecture} in this store"
-    else:
-        rate, used = RATES.get((work.architecture, work.attack), (UNKNOWN_RATE, 1.0))
-        basis = MEASURED_ON if known else f"a guess: {work.attack} on {work.architecture} was never measured here"
-    longest = COLD_SECONDS + work.image_steps / rate
-    seconds = COLD_SECONDS + used * work.image_steps / rate
-    return TimeEstimate(seconds=seconds, at_most=longest, basis=basis, guess=not (paces or known))
+    if pace.rate:
+        rate, basis = pace.rate, f"measured just for this on this machine ({pace.device})"
+    elif pace.problem:
+        basis += f"; {pace.problem}"
+    return TimeEstimate(
+        seconds=COLD_SECONDS + used * work.image_steps / rate,
+        at_most=COLD_SECONDS + work.image_steps / rate,
+        basis=basis,
+        guess=not (pace.rate or paces or known),
+        measuring=pace.measuring,
+    )
 
 
 def measured(store: Store, work: Work) -> list[Pace]:
