@@ -3,10 +3,13 @@
 Gradients are lists of (P, *shape) tensors, one a parameter; every function gives (P,) and can be differentiated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+TINY = 1e-30  # below it a square counts as zero
+MASK = 1e-6  # entries of an update at most this large are taken for pruned
 
 
 def squared_l2(gradients: Sequence[Tensor], observed: Sequence[Tensor]) -> Tensor:
@@ -31,3 +34,74 @@ def total_variation(images: Tensor) -> Tensor:
     across = (images[..., :, 1:] - images[..., :, :-1]).abs().flatten(1).mean(1)
     down = (images[..., 1:, :] - images[..., :-1, :]).abs().flatten(1).mean(1)
     return across + down
+
+
+def layer_cosine_distance(gradients: Sequence[Tensor], observed: Sequence[Tensor]) -> Tensor:
+    """Mean over parameters of 1 − cosine; a parameter whose observed gradient is zero does not count. In [0, 2].
+
+    NaN where every observed gradient is zero.
+    """
+    distances, counted = [], []
+    for g, o in zip(gradients, observed, strict=True):
+        theirs = o.flatten(1).square().sum(1)
+        there = theirs > 0
+        scale = (g.flatten(1).square().sum(1) * theirs).clamp_min(TINY).sqrt()
+        distances.append(torch.where(there, 1 - (g * o).flatten(1).sum(1) / scale, 0.0))
+        counted.append(there.to(g))
+    return torch.stack(distances).sum(0) / torch.stack(counted).sum(0)
+
+
+def masked_cosine_distance(gradients: Sequence[Tensor], observed: Sequence[Tensor]) -> Tensor:
+    """`cosine_distance` over the entries whose observed gradient is above MASK in size: for pruned updates."""
+    masks = [o.abs() > MASK for o in observed]
+    return cosine_distance(
+        [torch.where(mask, g, 0.0) for g, mask in zip(gradients, masks, strict=True)],
+        [torch.where(mask, o, 0.0) for o, mask in zip(observed, masks, strict=True)],
+    )
+
+
+def summed_norms(gradients: Sequence[Tensor], observed: Sequence[Tensor]) -> Tensor:
+    """Σ over parameters of ‖g − g*‖₂: GradInversion (arXiv 2104.07586, eq. 2). ≥ 0, 0 at a perfect match."""
+    pairs = zip(gradients, observed, strict=True)
+    return torch.stack([(g - o).flatten(1).square().sum(1).clamp_min(TINY).sqrt() for g, o in pairs]).sum(0)
+
+
+def absolute(gradients: Sequence[Tensor], observed: Sequence[Tensor]) -> Tensor:
+    """Σ |g − g*| over all entries of all parameters. ≥ 0, 0 at a perfect match."""
+    return torch.stack([(g - o).flatten(1).abs().sum(1) for g, o in zip(gradients, observed, strict=True)]).sum(0)
+
+
+def layer_absolute(gradients: Sequence[Tensor], observed: Sequence[Tensor]) -> Tensor:
+    """Σ over parameters of the mean of |g − g*|: small parameters count as much as large ones. ≥ 0."""
+    return torch.stack([(g - o).flatten(1).abs().mean(1) for g, o in zip(gradients, observed, strict=True)]).sum(0)
+
+
+def gaussian_kernel(gradients: Sequence[Tensor], observed: Sequence[Tensor]) -> Tensor:
+    """Mean over parameters of 1 − exp(−mean (g − g*)² / σ²), σ² the variance of that parameter's observed gradient.
+
+    SAPAG's distance (arXiv 2009.06228). In [0, 1], 0 at a perfect match. The exponent takes the mean square, so that
+    a large layer does not start where the kernel is flat. A parameter with no variance (a single entry, a zero
+    gradient) takes the mean square of its observed gradient, and does not count where that is zero too.
+    """
+    terms, counted = [], []
+    for g, o in zip(gradients, observed, strict=True):
+        rows = o.flatten(1)
+        spread = rows.var(1, correction=0)
+        spread = torch.where(spread > TINY, spread, rows.square().mean(1))
+        there = spread > TINY
+        error = (g - o).flatten(1).square().mean(1)
+        terms.append(torch.where(there, 1 - (-error / spread.clamp_min(TINY)).exp(), 0.0))
+        counted.append(there.to(g))
+    return torch.stack(terms).sum(0) / torch.stack(counted).sum(0)
+
+
+COSTS: dict[str, Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]] = {
+    "cosine": cosine_distance,
+    "cosine-layers": layer_cosine_distance,
+    "cosine-masked": masked_cosine_distance,
+    "l2": squared_l2,
+    "l2-layers": summed_norms,
+    "l1": absolute,
+    "l1-layers": layer_absolute,
+    "sapag": gaussian_kernel,
+}

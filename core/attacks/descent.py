@@ -1,125 +1,179 @@
-"""The loop behind Inverting Gradients: signed Adam on P images at once, each as if it were alone."""
+"""The loop behind Inverting Gradients and its kin: Adam on P images at once, each as if it were alone.
+
+What it does is said by a `Recipe`: the cost, the priors (`core.attacks.priors`), the start and the noise
+(`core.attacks.starts`), the step sizes and the end (`core.attacks.schedules`), and the pull of an update's restarts to
+each other (`core.attacks.consistency`).
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from core.attacks import engine
+from core.attacks.active import CONVERGED, DIVERGED, STATUS, Active
 from core.attacks.base import Progress, Reconstructions
-from core.attacks.costs import cosine_distance, total_variation
-from core.attacks.labels import recover_labels
+from core.attacks.consistency import pull
+from core.attacks.costs import COSTS
+from core.attacks.labels import recover_labels, unreadable
+from core.attacks.priors import VARIATIONS, ModelTerms, image_norm
+from core.attacks.recipe import Recipe
+from core.attacks.schedules import Plateau, direction, drops, step_size
+from core.attacks.starts import first_images, noise, noise_keys
 from core.leakage.observation import Observation
 
-if TYPE_CHECKING:
-    from core.attacks.inverting import InvertingConfig
-
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # torch's defaults for Adam
-DROPS = (2.667, 1.6, 1.142)  # the step size falls after ⌊T / each⌋ steps
 
 
 def descend(
     name: str,
     observation: Observation,
-    config: InvertingConfig,
+    config: Any,
     *,
     seed: int,
     progress: Progress | None,
     targets: Sequence[int] | None,
 ) -> Reconstructions:
-    """Run all steps for all problems; the last image counts, as in the paper, or the best of one that diverged."""
+    """Run all steps for all problems; which image counts, the last or the best, the recipe says."""
     began = time.monotonic()
+    recipe = Recipe.of(config)
     positions = engine.global_targets(observation, targets)
-    problems = engine.set_up(observation, config.restarts, steps=config.steps)
-    labels = observation.labels if observation.labels is not None else recover_labels(observation)
-    descent = Descent(problems, config, labels)
-    pixels = int(np.prod(problems.image_shape))
-    start = engine.draw(config.start, seed, positions, config.restarts, pixels)
-    descent.begin(start.reshape(-1, *problems.image_shape).to(labels.device))
+    problems = engine.set_up(observation, recipe.restarts, precision=recipe.precision, steps=recipe.steps)
+    labels = observation.labels
+    if labels is None:
+        labels = recover_labels(observation, recipe.label_rule)
+    descent = Descent(problems, recipe, labels, noise_keys(seed, positions, recipe.restarts))
+    descent.begin(first_images(problems, recipe, seed, positions))
     reporter = engine.Reporter(progress, name, engine.identity(name, observation, config, seed, positions))
     found, step = reporter.resume(), 0
     if found is not None:
         step, state = found
         descent.load(state)
     reporter.check_cancelled()
-    while step < config.steps:
+    while step < recipe.steps:
         descent.step(step)
-        step += 1
-        losses = descent.losses.reshape(-1, config.restarts)
-        reporter.after(step, config.steps, losses, partial(descent.frame, losses), descent.state)
+        step = step + 1 if len(descent.active.rows) else recipe.steps
+        losses = descent.losses.reshape(-1, recipe.restarts)
+        reporter.after(step, recipe.steps, losses, partial(descent.frame, losses), descent.state)
     return _finish(descent, labels, began)
 
 
 class Descent:
-    """P images in normalised space with their Adam state. All tensors have the leading axis P."""
+    """P images in normalised space with their Adam state. All tensors have the leading axis P.
 
-    def __init__(self, problems: engine.Problems, config: InvertingConfig, labels: Tensor) -> None:
-        self.problems, self.config = problems, config
+    config: a Recipe, or an attack's config. labels: (N, B). noise_keys: (P,), for Langevin noise only.
+    """
+
+    def __init__(self, problems: engine.Problems, config: Any, labels: Tensor, keys: Tensor | None = None) -> None:
+        self.problems, self.recipe = problems, config if isinstance(config, Recipe) else Recipe.of(config)
         like = next(iter(problems.observation.gradients.values()))
         classes = problems.observation.spec.num_classes
         self.targets = engine.one_hot(labels[problems.owner], classes, like)  # (P, B, K)
         shape = problems.image_shape
         self.low = problems.normalised(like.new_zeros(shape))
         self.high = problems.normalised(like.new_ones(shape))
-        self.milestones = [int(config.steps // drop) for drop in DROPS] if config.decay else []
+        self.keys = None if keys is None else keys.to(like.device)
+        needed = self.recipe.batchnorm or self.recipe.label_fit
+        self.terms = ModelTerms(problems.observation, self.recipe) if needed else None
 
     def begin(self, start: Tensor) -> None:
         """Place the P images, in normalised space."""
         self.image, self.mean, self.square = start, torch.zeros_like(start), torch.zeros_like(start)
         self.losses = start.new_full((len(start),), torch.nan)
-        self.best, self.best_loss = start.clone(), start.new_full((len(start),), torch.inf)
-        self.alive = torch.ones(len(start), dtype=torch.bool, device=start.device)
+        self.best = start.clone()
+        self.active = Active(len(start), start.device)
+        self.plateau = Plateau(self.recipe, len(start), start.device)
+
+    @property
+    def alive(self) -> Tensor:
+        """(P,) bool: the problems that have stayed finite."""
+        return self.active.codes != DIVERGED
+
+    def match(self, images: Tensor, rows: Tensor) -> Tensor:
+        """(Q,): distance of the gradients of problems `rows` from the observed ones."""
+        return self.problems.matching(COSTS[self.recipe.cost], images, self.targets[rows], rows)
 
     def objective(self, images: Tensor, rows: Tensor) -> Tensor:
-        """(Q,): weighted cosine distance + weighted total variation of the images of problems `rows`."""
-        cost = self.config.total_variation * total_variation(images)
-        if self.config.matching:
-            cost = cost + self.config.matching * self.problems.matching(
-                cosine_distance, images, self.targets[rows], rows
-            )
+        """(Q,): the weighted match and priors of problems `rows`. The pull of a group is no part of it."""
+        recipe = self.recipe
+        cost = recipe.total_variation * VARIATIONS[recipe.variation](images)
+        if recipe.matching:
+            cost = cost + recipe.matching * self.match(images, rows)
+        if recipe.norm:
+            cost = cost + recipe.norm * image_norm(images)
+        if self.terms is not None:
+            cost = cost + self.terms(images, self.targets[rows], self.problems.owner[rows])
         return cost
 
-    def evaluate(self) -> tuple[Tensor, Tensor]:
-        """Losses (P,) and their gradients at the present images."""
-        rows = torch.arange(len(self.image), device=self.image.device)
-        return self.problems.evaluate(self.objective, self.image, rows, fixed=True)
-
     def step(self, done: int) -> None:
-        """One step of Adam for every problem that is still finite; `done` steps were made before."""
-        self.losses, gradient = self.evaluate()
-        self._judge(gradient)
-        if self.config.signed:
-            gradient = gradient.sign()
-        lr = self.config.lr * 0.1 ** sum(done >= milestone for milestone in self.milestones)
+        """One step of Adam for every problem that is still running; `done` steps were made before."""
+        rows = self.active.rows
+        if not len(rows):
+            return
+        part: Any = slice(None) if len(rows) == len(self.image) else rows
+        points = self.image[part]
+        losses, gradient = self.problems.evaluate(self.objective, points, rows, fixed=True)
+        finite, better = self.active.judge(losses, gradient)
+        self.losses[part] = losses
+        best = torch.where(_wide(better), points, self.best[part])
+        self.best[part] = best
+        if self.recipe.patience:
+            self.plateau.judge(self.active, done)
+        moved = self._moved(points, gradient, rows, part, done)
+        self.image[part] = torch.where(_wide(finite), moved, best)  # one that diverged stops at its best
+
+    def _moved(self, points: Tensor, gradient: Tensor, rows: Tensor, part: Any, done: int) -> Tensor:
+        """Where Adam, the pull of the group and the noise bring `points`."""
+        recipe = self.recipe
+        if recipe.consistency and recipe.restarts > 1 and done >= recipe.consistency_from * recipe.steps:
+            gradient = gradient + recipe.consistency * self._pull()[part]
+        gradient = direction(recipe, gradient, done)
         one, two = BETAS
-        self.mean.mul_(one).add_(gradient, alpha=1 - one)
-        self.square.mul_(two).addcmul_(gradient, gradient, value=1 - two)
-        scale = (self.square.sqrt() / (1 - two ** (done + 1)) ** 0.5).add_(EPSILON)
-        moved = self.image - lr / (1 - one ** (done + 1)) * self.mean / scale
-        if self.config.boxed:
+        mean = self.mean[part].mul_(one).add_(gradient, alpha=1 - one)
+        square = self.square[part].mul_(two).addcmul_(gradient, gradient, value=1 - two)
+        if not isinstance(part, slice):  # a copy then
+            self.mean[part], self.square[part] = mean, square
+        scale = (square.sqrt() / (1 - two ** (done + 1)) ** 0.5).add_(EPSILON)
+        lr: Any = step_size(recipe, done)
+        if recipe.patience:
+            lr = lr * self.plateau.factor(rows, done)[:, None, None, None, None]
+        else:
+            lr = lr * 0.1 ** drops(recipe, done)
+        moved = points - lr / (1 - one ** (done + 1)) * mean / scale
+        if recipe.langevin:
+            if self.keys is None:
+                raise ValueError("Langevin noise needs keys.")
+            moved = moved + lr * recipe.langevin * noise(self.keys[part], done, points.shape[1:])
+        if recipe.boxed:
             moved = torch.maximum(torch.minimum(moved, self.high), self.low)
-        self.image = torch.where(self._mask(), moved, self.image)
+        return moved
 
-    def _judge(self, gradient: Tensor) -> None:
-        """Problems that are no longer finite stop for good, at the best that they had."""
-        finite = self.losses.isfinite() & gradient.flatten(1).isfinite().all(1)
-        fell = self.alive & ~finite
-        self.alive &= finite
-        better = self.alive & (self.losses < self.best_loss)
-        self.best_loss = torch.where(better, self.losses, self.best_loss)
-        mask = better.reshape(-1, 1, 1, 1, 1)
-        self.best = torch.where(mask, self.image, self.best)
-        if bool(fell.any()):
-            self.image = torch.where(fell.reshape(-1, 1, 1, 1, 1), self.best, self.image)
+    def _pull(self) -> Tensor:
+        group = (-1, self.recipe.restarts)
+        images = self.image.reshape(*group, *self.problems.image_shape)
+        return pull(images, self.alive.reshape(group), self.recipe.shift).reshape(self.image.shape)
 
-    def _mask(self) -> Tensor:
-        return self.alive.reshape(-1, 1, 1, 1, 1)
+    def finish(self) -> tuple[Tensor, Tensor]:
+        """Take in the last images. (P,) losses of what is handed back, and (P,) the match alone, for the choice."""
+        rows = torch.arange(len(self.image), device=self.image.device)
+        losses, gradient = self.problems.evaluate(self.objective, self.image, rows, fixed=True)
+        finite = self.alive & losses.isfinite() & gradient.flatten(1).isfinite().all(1)
+        better = finite & (losses < self.active.best)
+        self.best = torch.where(_wide(better), self.image, self.best)
+        self.active.best = torch.where(better, losses.to(self.active.best), self.active.best)
+        self.active.codes = torch.where(finite, self.active.codes, DIVERGED)
+        kept = finite if self.recipe.keep == "last" else torch.zeros_like(finite)
+        self.image = torch.where(_wide(kept), self.image, self.best)
+        final = torch.where(kept, losses, self.active.best.to(losses))
+        if not self.recipe.matching or self.recipe.restarts == 1:
+            return final, final
+        return final, self.problems.evaluate(self.match, self.image, rows)[0]
 
     def unit_images(self) -> Tensor:
         """(P, B, C, H, W) on the [0, 1] scale."""
@@ -135,34 +189,47 @@ class Descent:
 
     def state(self) -> dict[str, Tensor]:
         """All that is needed to go on."""
-        return {name: getattr(self, name) for name in self._OWN}
+        own = {name: getattr(self, name) for name in self._OWN}
+        books = {"active": self.active.state(), "plateau": self.plateau.state()}
+        return own | {f"{book}.{name}": value for book, part in books.items() for name, value in part.items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take over what `state` gave."""
         for name in self._OWN:
             setattr(self, name, state[name].to(self.image.device))
+        for book, part in (("active", self.active), ("plateau", self.plateau)):
+            part.load({name: state[f"{book}.{name}"] for name in part.state()})
 
-    _OWN = ("image", "mean", "square", "losses", "best", "best_loss", "alive")
+    _OWN = ("image", "mean", "square", "losses", "best")
+
+
+def _wide(mask: Tensor) -> Tensor:
+    return mask.reshape(-1, 1, 1, 1, 1)
 
 
 def _finish(descent: Descent, labels: Tensor, began: float) -> Reconstructions:
-    problems, config = descent.problems, descent.config
-    final, gradient = descent.evaluate()
-    descent.losses = final
-    descent._judge(gradient)
-    shape = (problems.observation.count, config.restarts)
-    losses = torch.where(descent.alive, final, descent.best_loss).double().cpu().numpy().reshape(shape)
-    chosen = np.where(np.isfinite(losses), losses, np.inf).argmin(1)
-    alive = descent.alive.cpu().numpy().reshape(shape)
+    problems, recipe = descent.problems, descent.recipe
+    shape = (problems.observation.count, recipe.restarts)
+    losses, match = (values.double().cpu().numpy().reshape(shape) for values in descent.finish())
+    chosen = np.where(np.isfinite(match) & np.isfinite(losses), match, np.inf).argmin(1)
+    codes = descent.active.codes.cpu().numpy().reshape(shape)
     images = engine.to_pixels(descent.unit_images())
     recovered = problems.observation.labels is None
+    status = [STATUS[int(codes[n, r])] for n, r in enumerate(chosen)]
+    if recovered:
+        status = [why or said for why, said in zip(unreadable(problems.observation), status, strict=True)]
+    more: dict[str, Any] = {"labels": f"recovered by rule {recipe.label_rule}" if recovered else "known"}
+    if descent.terms is not None and descent.terms.known is not None:
+        more["batchnorm_prior"] = f"{len(descent.terms.known.layers)} layers, {descent.terms.known.source}"
+    if recipe.patience:
+        more["converged_early"] = int((codes == CONVERGED).sum())
     return Reconstructions(
         images=images.reshape(*shape, *images.shape[1:]),
         losses=losses,
         chosen=chosen,
         labels=labels[problems.owner].cpu().numpy().reshape(*shape, -1),
-        iterations=np.full(shape, config.steps),
-        status=tuple("ok" if alive[n, r] else "diverged: loss is not finite" for n, r in enumerate(chosen)),
+        iterations=descent.active.steps.cpu().numpy().reshape(shape),
+        status=tuple(status),
         seconds=time.monotonic() - began,
-        record=engine.record_of(problems, labels="recovered" if recovered else "known"),
+        record=engine.record_of(problems, **more),
     )

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from core.attacks import recipe
 from core.attacks.base import Attack, Progress, Reconstructions
+from core.attacks.label_rules import label_rule_knob
+from core.attacks.speed import precision_knob
 from core.knobs import knob
 
 if TYPE_CHECKING:
@@ -19,15 +22,21 @@ SOURCE = "Geiping et al. 2020, Inverting Gradients, arXiv 2003.14053; settings o
 class InvertingConfig:
     """1 − cosine of all gradients together + total variation, by Adam on the sign of the image's gradient."""
 
-    restarts: int = knob(1, "Independent starts for each update; the lowest loss is kept.", minimum=1, maximum=64)
-    steps: int = knob(8000, "Steps of Adam.", unit="steps", minimum=1, maximum=1_000_000)
-    lr: float = knob(0.1, "First step size, in normalised pixel values.", minimum=1e-6, maximum=10.0)
+    restarts: int = recipe.restarts_knob()
+    steps: int = recipe.steps_knob(8000)
+    lr: float = recipe.lr_knob()
+    cost: str = recipe.cost_knob("cosine")
     decay: bool = knob(True, "Divide the step size by 10 after 3/8, 5/8 and 7/8 of the steps.")
     signed: bool = knob(True, "Give Adam only the sign of the image's gradient.")
-    boxed: bool = knob(True, "After every step, clamp to the values that an image can have.")
-    total_variation: float = knob(1e-4, "Weight of the total variation, the prior.", minimum=0.0, maximum=1000.0)
-    start: str = knob("normal", "Distribution of the start, in normalised space.", choices=("normal", "uniform"))
-    matching: float = knob(1.0, "Weight of the gradient match; 0 leaves the prior alone, the control.", minimum=0.0)
+    boxed: bool = recipe.boxed_knob()
+    total_variation: float = recipe.total_variation_knob(1e-4)
+    start: str = recipe.start_knob("normal")
+    tile: int = recipe.tile_knob(4)
+    patience: int = recipe.patience_knob()
+    gain: float = recipe.gain_knob()
+    label_rule: str = label_rule_knob()
+    precision: str = precision_knob()
+    matching: float = recipe.matching_knob()
 
 
 def _reconstruct_as(name: str) -> object:
