@@ -20,17 +20,15 @@ from torch import Tensor
 from core.attacks.base import AttackCancelled, Progress
 from core.attacks.gradients import Field, gradient_field
 from core.attacks.passes import Objective, Passes
+from core.attacks.speed import most_at_once
 from core.errors import UserError
+from core.leakage.defences.adapt import Adaptation, adapted
 from core.leakage.observation import Observation
 from core.leakage.victim import normalise
 from core.leakage.wire import pack, unpack
 from core.models.build import build_model
 
 CHECKPOINT_VERSION = 1
-# Most images a pass: on a CPU more at once only fills the caches; on a GPU more than fill the machine gain nothing, and
-# free memory, which is measured, decides below that. (Parameters, CPU, GPU.)
-AT_ONCE = ((100_000, 64, 1024), (1_000_000, 16, 512), (10_000_000, 8, 256), (float("inf"), 2, 64))
-
 Cost = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 
 
@@ -46,6 +44,7 @@ class Problems:
     field: Field
     owner: Tensor
     passes: Passes
+    adaptation: Adaptation | None = None  # what an attacker who is told of defences changes in its match
 
     @property
     def count(self) -> int:
@@ -59,10 +58,16 @@ class Problems:
         return (self.observation.batch_size, spec.channels, spec.height, spec.width)
 
     def matching(self, cost: Cost, images: Tensor, probabilities: Tensor, rows: Tensor) -> Tensor:
-        """cost(gradient of these images, observed gradient) (Q,); images (Q, B, C, H, W) normalised, rows (Q,)."""
+        """cost(gradient of these images, observed gradient) (Q,); images (Q, B, C, H, W) normalised, rows (Q,).
+
+        probabilities (Q, B, K) are of the labels; both sides are adapted to the defences that the attacker is told of.
+        """
         owner = self.owner[rows]
-        gradients, _ = self.field.evaluate(images, probabilities)
-        return cost(gradients, [self.observation.gradients[name][owner] for name in self.field.names])
+        observed = [self.observation.gradients[name][owner] for name in self.field.names]
+        if self.adaptation is None:
+            return cost(self.field.evaluate(images, probabilities)[0], observed)
+        gradients, _ = self.field.evaluate(images, self.adaptation.targets(probabilities))
+        return cost(*self.adaptation.compare(gradients, observed))
 
     def evaluate(
         self, objective: Objective, points: Tensor, rows: Tensor, *, fixed: bool = False
@@ -92,10 +97,9 @@ def set_up(observation: Observation, restarts: int, *, precision: str = "auto", 
     field = gradient_field(model, names, observation.batchnorm, shape, spec.num_classes)
     owner = torch.arange(observation.count, device=observation.device).repeat_interleave(restarts)
     size = sum(parameter.numel() for parameter in model.parameters())
-    _, cpu, gpu = next(row for row in AT_ONCE if size <= row[0])
-    at_once = gpu if observation.device.type == "cuda" else cpu
+    at_once = most_at_once(size, observation.device.type)
     passes = Passes(observation.device, at_once // observation.batch_size, precision, steps)
-    return Problems(observation, restarts, field, owner, passes)
+    return Problems(observation, restarts, field, owner, passes, adapted(observation))
 
 
 def draw(kind: str, seed: int, targets: Sequence[int], restarts: int, size: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
-from core.jobs.compose import AttackRequest
+from core.jobs.compose import AttackRequest, after_input_defences
 from core.jobs.events import Event
 from core.jobs.plan import ShardPlan
 
@@ -56,6 +56,7 @@ def attack_and_score(request: AttackRequest, *, bar: bool = False) -> AuditResul
     from core.settings import load_settings
 
     settings = load_settings()
+    request = after_input_defences(request)
     pixels = [image.original for image in request.prepared]
     labels = [image.label for image in request.prepared]
     payload = AttackJob(

@@ -13,6 +13,8 @@ from core.images.picture import Prepared
 from core.jobs.payloads import AttackJob
 from core.jobs.plan import check_fits
 from core.jobs.queue import Submitted, original_hashes, store_model, store_originals, submit
+from core.leakage.defences import check_defences
+from core.leakage.defences.pictures import defended
 from core.leakage.threat import ThreatModel, check_threat
 from core.models.catalogue import check_spec, check_train_mode
 from core.models.presets import PRESETS, preset_weights
@@ -81,8 +83,9 @@ def check(request: AttackRequest) -> None:
             f"{count} images do not fill updates of {threat.batch_size}; choose a multiple of {threat.batch_size}."
         )
     check_spec(request.spec)
+    check_defences(threat, request.spec)
     if threat.batchnorm == "train":
-        check_train_mode(request.spec, threat.batch_size)
+        check_train_mode(request.spec, threat.least_batch)
     if not 0 <= request.seed < 2**31 or not 0 <= request.controls <= count:
         raise UserError(f"The seed is 0 to {2**31 - 1} and the controls 0 to {count}; correct them.")
     for image in request.prepared:
@@ -95,6 +98,7 @@ def submit_attack(store: Store, request: AttackRequest, *, anew: bool = False) -
     anew runs it again all the same. Raises UserError as `check` and `configure` do.
     """
     check(request)
+    request = after_input_defences(request)
     config = asdict(configure(request.attack, dict(request.config)))
     store_model(store, request.spec, request.model_name, request.weights)
     ids = store_originals(store, request.dataset, request.prepared)
@@ -110,6 +114,11 @@ def submit_attack(store: Store, request: AttackRequest, *, anew: bool = False) -
         device=request.device,
     )
     return submit(store, payload, title(request), anew=anew)
+
+
+def after_input_defences(request: AttackRequest) -> AttackRequest:
+    """The request with originals as the victim gets them; their sources stay. For a request that nobody has stored."""
+    return replace(request, prepared=defended(request.prepared, request.threat, request.seed))
 
 
 def title(request: AttackRequest) -> str:

@@ -10,7 +10,7 @@ from core.attacks.base import Attack
 from core.errors import UserError
 from core.jobs.payloads import AttackJob, Payload
 from core.leakage.controls import easy_case, pick_donors
-from core.leakage.defences import configure_defence
+from core.leakage.defences import check_defences
 from core.leakage.threat import ThreatModel, check_threat
 from core.models.catalogue import check_spec, check_train_mode
 from core.registry import look_up
@@ -58,10 +58,11 @@ def check_payload(payload: Payload) -> None:
     config_from_dict(payload.attack, payload.config)
     check_threat(payload.threat)
     check_fits(attack, payload.threat)
+    check_defences(payload.threat, payload.model)
     size = payload.threat.batch_size
     count = len(payload.originals)
     if payload.threat.batchnorm == "train":
-        check_train_mode(payload.model, size)
+        check_train_mode(payload.model, payload.threat.least_batch)
     if count == 0:
         raise UserError("An attack needs at least one image; choose some.")
     if count % size:
@@ -90,8 +91,7 @@ def check_fits(attack: Attack, threat: ThreatModel) -> None:
         }
         wanted = " or ".join(shared[one] for one in attack.updates)
         raise UserError(f"{attack.title} needs {wanted}, and here the client shares {shared[threat.update]}.")
-    for chosen in threat.defences:
-        configure_defence(chosen.name, chosen.settings)
+    check_defences(threat)
 
 
 def plan_attack(payload: AttackJob, labels: Sequence[int]) -> list[ShardPlan]:

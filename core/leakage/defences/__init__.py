@@ -8,13 +8,15 @@ from typing import Any
 from core.errors import UserError
 from core.knobs import changed
 from core.leakage.defences.base import Defence
-from core.leakage.defences.clipping import CLIP, DP_SGD
+from core.leakage.defences.clipping import BATCHNORM_REFUSED, CLIP, DP_SGD
 from core.leakage.defences.coarse import QUANTISE, SIGN
 from core.leakage.defences.mixing import LABEL_SMOOTHING, MIXUP
 from core.leakage.defences.noise import GAUSSIAN, LAPLACE
 from core.leakage.defences.pictures import ATS, CROP_FLIP
 from core.leakage.defences.sparse import PRUNE, SOTERIA, TOP_K
 from core.leakage.threat import ThreatModel
+from core.models.catalogue import CATALOGUE
+from core.models.spec import ModelSpec
 from core.registry import look_up, register
 
 DEFENCES: dict[str, Defence] = {}
@@ -43,8 +45,8 @@ def configure_defence(name: str, settings: Mapping[str, object]) -> Any:
     return changed(look_up(DEFENCES, name, "defence").config, settings)
 
 
-def check_defences(threat: ThreatModel) -> None:
-    """Raise UserError, in one sentence, for defences or settings that do not exist or do not go together."""
+def check_defences(threat: ThreatModel, spec: ModelSpec | None = None) -> None:
+    """Raise UserError, in one sentence, for defences that do not exist or do not fit what they are used with."""
     for chosen in threat.defences:
         configure_defence(chosen.name, chosen.settings)
     names = [chosen.name for chosen in threat.defences]
@@ -62,6 +64,8 @@ def check_defences(threat: ThreatModel) -> None:
                 "DP-SGD clips gradients of single images, which FedAvg's weight difference no longer holds; share "
                 "gradients, or choose clip and gaussian, which act on the client's whole update."
             )
+        if spec is not None and CATALOGUE[spec.architecture].batchnorm:
+            raise UserError(BATCHNORM_REFUSED)
         if first != "dp-sgd":
             raise UserError(
                 f"DP-SGD makes its own gradients, so it comes before {DEFENCES[first].title}; put it first."

@@ -54,5 +54,6 @@ def adapted(observation: Observation) -> Adaptation | None:
     if not steps:
         return None
     pair = observation.batch_size == 2 and observation.clients == 1  # each is the other's partner, in any order
-    ordered = pair or (observation.update == "gradients" and observation.labels is not None)
+    in_order = observation.update == "gradients" and observation.clients == 1  # else labels come sorted
+    ordered = pair or (in_order and observation.labels is not None)
     return Adaptation(tuple(steps), observation.clients, ordered)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from core.leakage.defences import DEFENCES, configure_defence
 from core.leakage.defences.base import ClientStep
+from core.leakage.local import noise_generator
 from core.leakage.threat import ThreatModel
 
 
@@ -32,15 +32,14 @@ def defended_update(
 ) -> dict[str, Tensor]:
     """What one client shares: its gradients after every defence on the update, in the order of the threat model.
 
-    position: of the update in its job. What is drawn depends on (seed, position, client, the defence's place) alone,
-    on the CPU, so that it is the same in every shard and on every machine. Raises UserError.
+    position: of the update in its job. What is drawn depends on (seed, position, client) alone, on the CPU,
+    so that it is the same in every shard and on every machine. Raises UserError.
     """
     gradients = step.gradients
-    for place, chosen in enumerate(threat.defences):
+    generator = noise_generator(seed, position, client)
+    for chosen in threat.defences:
         change = DEFENCES[chosen.name].on_update
         if change is not None:
-            source = np.random.SeedSequence([seed, position, client, place])
-            generator = torch.Generator().manual_seed(int(source.generate_state(1, np.uint64)[0] >> 1))
             config = configure_defence(chosen.name, chosen.settings)
             gradients = change(replace(step, gradients=gradients), config, generator)
     return gradients
