@@ -1,78 +1,53 @@
-"""Audit, third and fourth choice: the threat model, and the attack with every knob."""
+"""Audit, fifth choice: the attack, by family, with every knob of it."""
 
 from collections.abc import Mapping
-from dataclasses import Field, asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 import streamlit as st
 
 from core.attacks import ATTACKS, configure
-from core.errors import UserError
+from core.attacks.base import Attack
 from core.leakage.threat import ThreatModel
-from core.models.catalogue import CATALOGUE
-from pages import _shared
-from pages._audit_model import ChosenModel
+from pages import _shared, _threat_words
+from pages._audit_knobs import changed_line, knobs
+from pages._audit_threat import unfit
 
 DEVICES = ("auto", "cpu", "cuda")
+FAMILIES = {
+    "gradient inversion": "Search for images whose update is the shared one.",
+    "analytic": "Read the images off the update by a formula, without a search.",
+    "model only": "Make images of a class from the model alone, without any update.",
+    "malicious server": "The server sends a changed model, so that the update gives the images away.",
+}
 
 
-def choose_threat(model: ChosenModel | None) -> ThreatModel:
-    """Draw what the client shares and what the attacker is told."""
-    st.subheader("3  Threat model", anchor=False)
-    batch = st.select_slider(
-        "Images in one update",
-        list(range(1, 9)),
-        value=1,
-        key="batch",
-        bind="query-params",
-        help="The client averages the gradient over these. More images hide each other.",
-    )
-    with st.container(horizontal=True):
-        mode = st.segmented_control(
-            "BatchNorm in the victim's step",
-            ["eval", "train"],
-            default="eval",
-            required=True,
-            key="bn",
-            bind="query-params",
-            help="eval: running statistics. train: statistics of the batch itself.",
+def settle() -> None:
+    """Before the widgets: an attack and an update that a link names alone bring their counterpart with them."""
+    asked = st.session_state.get("attack") or st.query_params.get("attack")
+    update = st.session_state.get("update") or st.query_params.get("update")
+    attack = ATTACKS.get(str(asked))
+    if attack is not None and update is None and "gradients" not in attack.updates:
+        st.session_state["update"] = attack.updates[0]
+    if asked is None and update == "none":
+        st.session_state["attack"] = next(
+            (name for name, one in ATTACKS.items() if one.model_only), next(iter(ATTACKS))
         )
-        labels = st.segmented_control(
-            "Labels",
-            ["known", "inferred"],
-            default="known",
-            required=True,
-            key="known",
-            bind="query-params",
-            help="known: the attacker is told the labels. inferred: it recovers them from the update.",
-        )
-    if model is not None:
-        entry = CATALOGUE.get(model.spec.architecture)
-        if entry is not None and not entry.batchnorm:
-            st.caption("This model has no BatchNorm: both modes are the same.")
-    return ThreatModel(
-        int(batch), "train" if mode == "train" else "eval", "inferred" if labels == "inferred" else "known"
-    )
 
 
-def choose_attack() -> tuple[str, dict[str, Any] | None, int, int, str]:
+def choose_attack(threat: ThreatModel) -> tuple[str, dict[str, Any] | None, int, int, str]:
     """Draw the attack and its knobs: (name, what differs from the preset or None if a knob is wrong, seed, controls,
     device)."""
-    st.subheader("4  Attack", anchor=False)
-    names = list(ATTACKS)
-    name = st.selectbox(
-        "Preset of settings",
-        names,
-        key="attack",
-        bind="query-params",
-    )
-    name = name if name in ATTACKS else names[0]
-    attack = ATTACKS[name]
-    st.caption(
-        f"**{_shared.plain(attack.title)}.** {_shared.plain(attack.summary)} Source: {_shared.plain(attack.source)}"
-    )
+    st.subheader("5  Attack", anchor=False)
+    attack = _pick(threat)
+    reasons = unfit(threat)
+    if attack.name in reasons:
+        st.error(_shared.plain(reasons[attack.name]), icon=":material/error:")
+    _about(attack)
+    _others(reasons, attack)
     with st.expander("Every setting, with its default", icon=":material/tune:"):
-        config = _knobs(name)
+        config = knobs(attack.config, f"knob_{attack.name}", check=lambda found: configure(attack.name, found))
+    changed_line(config)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="seed", bind="query-params", width=140)
         controls = st.number_input(
@@ -83,11 +58,11 @@ def choose_attack() -> tuple[str, dict[str, Any] | None, int, int, str]:
             key="controls",
             bind="query-params",
             width=140,
-            help="Targets that are attacked again with another image's gradient, and with the prior alone. Without "
-            "controls a verdict is inconclusive.",
+            help="Updates that are attacked again as controls: with another update, with the prior alone, and in the "
+            "undefended easy case, as far as the attack has them. Without controls a verdict is inconclusive.",
         )
         device = st.selectbox("Device", DEVICES, key="device", bind="query-params", width=140)
-    return name, config, int(seed), int(controls), str(device)
+    return attack.name, config, int(seed), int(controls), str(device)
 
 
 def complete(attack: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,72 +70,66 @@ def complete(attack: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return asdict(configure(attack, dict(config)))
 
 
-def _knobs(name: str) -> dict[str, Any] | None:
-    """One widget for each field of the config; None when a value is refused."""
-    preset = ATTACKS[name].config
-    values: dict[str, Any] = {}
-    with st.grid(2, min_column_width=210):
-        for field in fields(preset):
-            value = _knob(name, field, getattr(preset, field.name))
-            if value != getattr(preset, field.name):
-                values[field.name] = value
-    try:
-        configure(name, dict(values))
-    except UserError as error:
-        st.error(_shared.plain(str(error)), icon=":material/error:")
-        return None
-    if values:
-        changed = ", ".join(f"{key} = {value}" for key, value in values.items())
-        st.caption(f"Changed: {_shared.plain(changed)}")
-    return values
+def _pick(threat: ThreatModel) -> Attack:
+    """The family, which follows the attack, and the attack among its family."""
+    asked = str(st.session_state.get("attack") or st.query_params.get("attack") or "")
+    current = ATTACKS.get(asked, next(iter(ATTACKS.values())))
+    st.session_state["family"] = current.family
+    st.segmented_control(
+        "Kind of attack",
+        [family for family in FAMILIES if any(attack.family == family for attack in ATTACKS.values())],
+        key="family",
+        required=True,
+        on_change=_family_chosen,
+        args=(threat,),
+        label_visibility="collapsed",
+    )
+    st.caption(FAMILIES[current.family])
+    names = [name for name, attack in ATTACKS.items() if attack.family == current.family]
+    name = st.selectbox("Attack", names, key="attack", bind="query-params", on_change=_attack_chosen)
+    return ATTACKS.get(str(name), current)
 
 
-def _knob(name: str, field: Field[Any], default: Any) -> Any:
-    about = field.metadata
-    unit = f", {about['unit']}" if about.get("unit") else ""
-    label = f"{field.name.replace('_', ' ')} (default {default:g}{unit})" if _is_number(default) else ""
-    label = label or f"{field.name.replace('_', ' ')} (default {default}{unit})"
-    meaning = _shared.plain(str(about.get("help", "")))
-    key = f"knob_{name}_{field.name}"
-    with st.container(gap="xxsmall"):
-        value = _widget(label, default, about, key)
-        st.caption(meaning)
-    return value
+def _family_chosen(threat: ThreatModel) -> None:
+    """Callback: the first attack of the family that takes what is shared, else its first one."""
+    family = st.session_state["family"]
+    names = [name for name, attack in ATTACKS.items() if attack.family == family]
+    reasons = unfit(threat)
+    if names:
+        st.session_state["attack"] = next((name for name in names if name not in reasons), names[0])
+        _attack_chosen()
 
 
-def _widget(label: str, default: Any, about: Mapping[str, Any], key: str) -> Any:
-    if about.get("choices"):
-        choices = list(about["choices"])
-        return st.selectbox(label, choices, index=choices.index(default), key=key)
-    if isinstance(default, bool):
-        return st.toggle(label, value=default, key=key)
-    if isinstance(default, int):
-        return int(
-            st.number_input(label, _limit(about, "minimum", int), _limit(about, "maximum", int), default, key=key)
+def _attack_chosen() -> None:
+    """Callback: an attack that cannot take what is shared brings along what it needs."""
+    attack = ATTACKS.get(str(st.session_state.get("attack")))
+    if attack is not None and st.session_state.get("update", "gradients") not in attack.updates:
+        st.session_state["update"] = attack.updates[0]
+
+
+def _about(attack: Attack) -> None:
+    if attack.family == "malicious server":
+        st.markdown(
+            ":orange-badge[:material/warning: changes what the server sends] An honest server would not do this: it "
+            "says what could leak, not what does."
         )
-    if isinstance(default, float):
-        return float(
-            st.number_input(
-                label,
-                _limit(about, "minimum", float),
-                _limit(about, "maximum", float),
-                default,
-                step=_step(default),
-                format="%g",
-                key=key,
-            )
-        )
-    return st.text_input(label, str(default), key=key)
+    st.caption(
+        f"**{_shared.plain(attack.title)}.** {_shared.plain(attack.summary)} Source: {_shared.plain(attack.source)}"
+    )
+    st.caption(_shared.plain(_assumes(attack)))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _assumes(attack: Attack) -> str:
+    """What the attack takes, in one sentence."""
+    if attack.model_only:
+        return "Needs the model alone; each image is compared with the nearest original of its class."
+    shared = " or ".join(_threat_words.UPDATES[one] for one in attack.updates)
+    return f"Needs: {shared}; {_threat_words.images(attack.max_batch)} an update at most."
 
 
-def _limit(about: Mapping[str, Any], which: str, kind: type[int] | type[float]) -> Any:
-    return None if about.get(which) is None else kind(about[which])
-
-
-def _step(default: float) -> float:
-    """A step of the default's own size: a tenth of it, or a thousandth from zero."""
-    return abs(default) / 10 if default else 0.001
+def _others(reasons: Mapping[str, str], attack: Attack) -> None:
+    """The attacks that cannot work here, each with its reason."""
+    others = {name: why for name, why in reasons.items() if name != attack.name}
+    if others:
+        with st.popover(f"{len(others)} of {len(ATTACKS)} attacks do not fit this threat model"):
+            st.table([{"attack": name, "why": why} for name, why in others.items()], alt="Attacks that do not fit")

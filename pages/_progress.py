@@ -8,11 +8,12 @@ from core.attacks import ATTACKS
 from core.errors import UserError
 from core.jobs.queue import set_wanted
 from core.jobs.rescore import rescore
+from core.leakage.threat import ThreatModel
 from core.models.catalogue import CATALOGUE
 from core.report.names import short_name
 from core.report.runs import Curve, Run, curve, frames, remaining_seconds
 from core.report.views import without_weights
-from pages import _shared
+from pages import _shared, _threat_words
 
 POLL_SECONDS = 1.5  # a live panel's clock; a resting one does not poll
 FRAMES = 8
@@ -107,7 +108,7 @@ def ask_scores(run: int) -> None:
 def settings_rows(run: Run) -> list[dict[str, str]]:
     """What the run was asked, one short row a setting; images are counted, and every knob of the attack is named."""
     asked = run.payload
-    model, threat = asked["model"], asked["threat"]
+    model = asked["model"]
     known = CATALOGUE.get(model["architecture"])
     size = f"{model['width']}×{model['height']} pixels, {model['channels']} channels, {model['num_classes']} classes"
     weights = str(model["weights_sha256"])[:12] or f"drawn from seed {model['init_seed']}"
@@ -117,9 +118,7 @@ def settings_rows(run: Run) -> list[dict[str, str]]:
         "Mean and standard deviation": f"{_row(model['mean'])}; {_row(model['std'])}",
         "Weights (start of sha256)": weights,
         "Originals": _shared.count(len(asked["originals"])),
-        "Images in one update": threat["batch_size"],
-        "BatchNorm in the victim's step": threat["batchnorm"],
-        "Labels": threat["labels"],
+        **_threat_words.rows(ThreatModel.from_dict(asked["threat"])),
         "Attack": ATTACKS[asked["attack"]].title if asked["attack"] in ATTACKS else asked["attack"],
         **{f"Attack: {name.replace('_', ' ')}": value for name, value in asked["config"].items()},
         "Seed": asked["seed"],

@@ -7,7 +7,7 @@ from core.errors import UserError
 from core.jobs.compose import AttackRequest, check, submit_attack
 from core.report.estimate import Work, estimate, iterations_of
 from core.report.runs import run, runs
-from pages import _audit_attack, _audit_images, _audit_model, _progress, _shared
+from pages import _audit_attack, _audit_defence, _audit_images, _audit_model, _audit_threat, _progress, _shared
 
 HISTORY = 10
 
@@ -100,29 +100,36 @@ def history_rows(page: int) -> None:
 
 
 def composer() -> None:
-    """The four choices, and the launch."""
+    """The five choices, and the launch."""
     refused = st.session_state.pop("refused", None)
+    _audit_attack.settle()
     left, right = st.columns(2, gap="small")
     with left, st.container(border=True, height="stretch"):
         model = _audit_model.choose()
     with right, st.container(border=True, height="stretch"):
         images = _audit_images.choose(model)
     left, right = st.columns(2, gap="small")
-    with left, st.container(border=True, height="stretch"):
-        threat = _audit_attack.choose_threat(model)
+    with left:
+        with st.container(border=True):
+            threat, sound = _audit_threat.choose_threat(model, None if images is None else len(images.prepared))
+        with st.container(border=True):
+            threat, defended = _audit_defence.choose_defences(threat)
     with right, st.container(border=True, height="stretch"):
-        attack, config, seed, controls, device = _audit_attack.choose_attack()
+        attack, config, seed, controls, device = _audit_attack.choose_attack(threat)
     if refused:
         st.error(_shared.plain(refused), icon=":material/error:")
-    if model is None or images is None or config is None:
+    if model is None or images is None or config is None or not sound or not defended:
         st.button("Launch", type="primary", disabled=True, key="launch")
-        lacking = [
-            _audit_model.missing() if model is None else "",
-            _audit_images.missing() or ("the images or their labels are refused" if model and images is None else ""),
-            "a setting of the attack is refused" if config is None else "",
-        ]
-        named = zip(("1 Model", "2 Images", "4 Attack"), lacking, strict=True)
-        st.caption("Before the launch: " + ". ".join(f"**{part}**: {what}" for part, what in named if what) + ".")
+        lacking = {
+            "1 Model": _audit_model.missing() if model is None else "",
+            "2 Images": _audit_images.missing()
+            or ("the images or their labels are refused" if model and images is None else ""),
+            "3 Threat model": "" if sound else "its choices do not go together",
+            "4 Defences": "" if defended else "a choice or a setting is refused",
+            "5 Attack": "a setting is refused" if config is None else "",
+        }
+        named = ". ".join(f"**{part}**: {what}" for part, what in lacking.items() if what)
+        st.caption(f"Before the launch: {named}.")
         return
     request = AttackRequest(
         spec=model.spec,
@@ -154,7 +161,7 @@ def ready_to_launch(request: AttackRequest) -> None:
         attack=request.attack,
         images=len(request.prepared),
         batch_size=request.threat.batch_size,
-        restarts=int(config["restarts"]),
+        restarts=int(config.get("restarts", 1)),
         iterations=iterations_of(config),
         controls=request.controls,
         arguments=request.spec.arguments,

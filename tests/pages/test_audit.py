@@ -12,7 +12,6 @@ from core.attacks import ATTACKS
 from core.jobs.payloads import AttackJob, from_json
 from core.models.presets import PRESETS, preset_weights
 from core.storage import schema
-from pages._shared import plain
 from tests.filled_store import fill_store
 
 PAGE = "pages/audit.py"
@@ -51,19 +50,6 @@ def test_the_defaults_launch_with_an_estimate(app, store):
     assert "waiting for the runner" in [p.text for p in test.progress]
 
 
-def test_every_knob_of_every_attack_has_its_meaning_and_default_beside_it(app):
-    test = app(PAGE)
-    for name in ATTACKS:
-        test.selectbox(key="attack").set_value(name).run()
-        assert not test.exception
-        shown = words(test)
-        for field in fields(ATTACKS[name].config):
-            knob = test.get_by_key(f"knob_{name}_{field.name}")
-            assert field.name.replace("_", " ") in knob.label
-            assert "default" in knob.label
-            assert plain(str(field.metadata["help"])) in shown
-
-
 def test_a_changed_knob_is_in_the_job(app, store):
     test = app(PAGE)
     test.number_input(key="knob_dlg_restarts").set_value(3).run()
@@ -82,14 +68,6 @@ def test_the_same_question_is_offered_as_there_with_a_way_to_run_anew(app, store
     assert "in the store already" in words(test)
     test.button(key="anew").click().run()
     assert len(jobs(store)) == 2
-
-
-def test_an_unfit_batch_is_refused_before_launch(app, store):
-    test = app(PAGE)
-    test.select_slider(key="batch").set_value(3).run()
-    assert "do not fill updates of 3" in test.warning[0].value
-    assert test.button(key="launch").disabled
-    assert jobs(store) == []
 
 
 def test_pause_resume_and_cancel_are_asked_of_the_runner(app, store):

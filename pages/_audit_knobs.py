@@ -1,0 +1,79 @@
+"""Audit: a config of an attack or a defence as widgets, each with its meaning, unit and default beside it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
+from typing import Any
+
+import streamlit as st
+
+from core.errors import UserError
+from core.knobs import changed
+from pages import _shared
+
+
+def knobs(
+    preset: Any,
+    key: str,
+    *,
+    start: Mapping[str, Any] | None = None,
+    check: Callable[[dict[str, Any]], object] | None = None,
+) -> dict[str, Any] | None:
+    """One widget for each field of `preset`: what differs from it, or None when a value is refused, which is then said.
+
+    key: of the widgets, `KEY_FIELD`; they are in the link, unless `start` holds their values: then the caller keeps
+    them. check: called with what differs; raises UserError.
+    """
+    values: dict[str, Any] = {}
+    with st.grid(2, min_column_width=210):
+        for field in fields(preset):
+            default = getattr(preset, field.name)
+            value = _knob(f"{key}_{field.name}", field, default, None if start is None else start)
+            if value != default:
+                values[field.name] = value
+    try:
+        (check or (lambda found: changed(preset, found)))(dict(values))
+    except UserError as error:
+        st.error(_shared.plain(str(error)), icon=":material/error:")
+        return None
+    return values
+
+
+def changed_line(values: Mapping[str, Any] | None) -> None:
+    """What differs from the preset, in one line; nothing where nothing does."""
+    if values:
+        st.caption(_shared.plain("Changed: " + ", ".join(f"{name} = {value}" for name, value in values.items())))
+
+
+def _knob(key: str, field: Field[Any], default: Any, start: Mapping[str, Any] | None) -> Any:
+    about = field.metadata
+    unit = f", {about['unit']}" if about.get("unit") else ""
+    shown = f"{default:g}" if isinstance(default, int | float) and not isinstance(default, bool) else str(default)
+    label = f"{field.name.replace('_', ' ')} (default {shown}{unit})"
+    if start is not None and key not in st.session_state:
+        st.session_state[key] = start.get(field.name, default)
+    kept: dict[str, Any] = {"key": key, "bind": "query-params" if start is None else None}
+    with st.container(gap="xxsmall"):
+        value = _widget(label, default, about, kept, fixed=start is None)
+        st.caption(_shared.plain(str(about.get("help", ""))))
+    return value
+
+
+def _widget(label: str, default: Any, about: Mapping[str, Any], kept: dict[str, Any], *, fixed: bool) -> Any:
+    """fixed: the widget starts at the default; else at what the session holds under its key."""
+    if about.get("choices"):
+        choices = list(about["choices"])
+        return st.selectbox(label, choices, **({"index": choices.index(default)} if fixed else {}), **kept)
+    if isinstance(default, bool):
+        return st.toggle(label, **({"value": default} if fixed else {}), **kept)
+    if isinstance(default, int | float):
+        kind = type(default)
+        limits = [None if about.get(name) is None else kind(about[name]) for name in ("minimum", "maximum")]
+        look = {"step": _step(default), "format": "%g"} if kind is float else {"step": 1}
+        start = {"value": default} if fixed else {}
+        return kind(st.number_input(label, limits[0], limits[1], **start, **look, **kept))
+    return st.text_input(label, **({"value": str(default)} if fixed else {}), **kept)
+
+
+def _step(default: float) -> float:
+    """A step of the default's own size: a tenth of it, or a thousandth from zero."""
+    return abs(default) / 10 if default else 0.001
