@@ -9,7 +9,7 @@ import numpy as np
 
 import core
 from core.attacks import ATTACKS, config_from_dict
-from core.attacks.base import AttackCancelled
+from core.attacks.base import Attack, AttackCancelled
 from core.errors import UserError
 from core.jobs.events import Event
 from core.jobs.plan import ShardPlan
@@ -39,9 +39,12 @@ def attack(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, st
     spec = ModelSpec.from_json(header["spec"])
     plan = ShardPlan.from_json(header["role"], header["plan"])
     model = build_victim(spec, arrays).to(device)
+    config = config_from_dict(header["attack"], header["config"])
+    attack = look_up(ATTACKS, header["attack"], "attack")
+    spec, model = _sent(attack, spec, model, config, header["seed"])
     images = torch.from_numpy(arrays["images"]).to(device).permute(0, 1, 4, 2, 3).float() / 255.0
     labels = torch.from_numpy(arrays["labels"]).to(device)
-    threat, attack = ThreatModel.from_dict(header["threat"]), look_up(ATTACKS, header["attack"], "attack")
+    threat = ThreatModel.from_dict(header["threat"])
     if plan.role == "easy":
         threat = easy_case(threat, attack.updates) or threat
         images, labels = images[:, :1], labels[:, :1]
@@ -55,7 +58,6 @@ def attack(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, st
             {"gradient_norm": facts.gradient_norm[:count], "loss": facts.loss[:count]},
         )
     )
-    config = config_from_dict(header["attack"], header["config"])
     if plan.role == "mismatched":
         observation = mismatched(
             observation.select(range(count)), observation.select(range(count, count + len(plan.donors)))
@@ -132,10 +134,24 @@ def score(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, sto
 
 
 def build_victim(spec: ModelSpec, arrays: dict[str, np.ndarray]) -> "torch.nn.Module":
+    """The model of a shard: its weights where it brings them, else those that the spec draws."""
     from core.models.build import build_model, load_weights
 
     weights = load_weights(arrays["weights"].tobytes()) if "weights" in arrays else None
     return build_model(spec, weights)
+
+
+def _sent(
+    attack: Attack, spec: ModelSpec, model: "torch.nn.Module", config: Any, seed: int
+) -> tuple[ModelSpec, "torch.nn.Module"]:
+    """What a malicious server sends in place of the model; the model that is stored stays the honest one."""
+    from core.models.build import build_model
+
+    device = next(model.parameters()).device
+    if attack.prepare is not None:
+        spec, weights = attack.prepare(spec, model.state_dict(), config, seed)
+        model = build_model(spec, weights).to(device)
+    return spec, model
 
 
 def _victim(
