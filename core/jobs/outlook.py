@@ -63,7 +63,7 @@ def _not_smooth(spec: ModelSpec, attack: Attack) -> str:
 def is_smooth(spec: ModelSpec) -> bool:
     """True for a model whose gradient changes smoothly with the image: no ReLU, no max-pooling."""
     if spec.architecture == "mlp":
-        return arguments_of(spec)["activation"] != "relu"
+        return bool(arguments_of(spec)["activation"] != "relu")
     return spec.architecture.startswith(("lenet", "vit", "convnext", "swin"))
 
 
