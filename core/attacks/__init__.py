@@ -9,12 +9,13 @@ from core.attacks.analytic import ANALYTIC
 from core.attacks.base import Attack
 from core.attacks.dlg import DLG, DLG_PAPER
 from core.attacks.idlg import IDLG, IDLG_PAPER
+from core.attacks.imprint import IMPRINT
 from core.attacks.inverting import INVERTING, INVERTING_LARGE, INVERTING_PAPER
 from core.knobs import changed
 from core.registry import look_up, register
 
 ATTACKS: dict[str, Attack] = {}
-for _attack in (DLG, DLG_PAPER, IDLG, IDLG_PAPER, INVERTING, INVERTING_PAPER, INVERTING_LARGE, ANALYTIC):
+for _attack in (DLG, DLG_PAPER, IDLG, IDLG_PAPER, INVERTING, INVERTING_PAPER, INVERTING_LARGE, ANALYTIC, IMPRINT):
     register(ATTACKS, _attack.name, _attack)
 
 

@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 
 from core.errors import UserError
 from core.models.architectures import ARCHITECTURES, draw_weights
-from core.models.catalogue import arguments_of, check_spec
+from core.models.catalogue import IMPRINT, arguments_of, check_spec, inner_spec
+from core.models.imprint import Imprint
 from core.models.spec import ModelSpec
 from core.models.vision import build_vision
 
@@ -49,7 +50,7 @@ def build_model(spec: ModelSpec, weights: Mapping[str, Tensor] | None = None) ->
     (N, num_classes). Raises UserError for a spec that cannot be built and for weights that do not fit.
     """
     check_spec(spec)
-    if weights is None and spec.weights_sha256:
+    if weights is None and (spec.weights_sha256 or spec.architecture == IMPRINT):
         raise UserError(f"The model {spec.origin or spec.architecture!r} needs its weights, and none were given.")
     module = _construct(spec)
     if weights is None:
@@ -98,6 +99,10 @@ class _NumbersElsewhere(TorchFunctionMode):
 
 
 def _construct(spec: ModelSpec) -> nn.Module:
+    if spec.architecture == IMPRINT:
+        inner = _construct(inner_spec(spec))
+        with _own_random_state(spec.init_seed):
+            return Imprint(inner, spec.channels * spec.height * spec.width, spec.arguments["bins"])
     with _own_random_state(spec.init_seed):
         if spec.architecture in ARCHITECTURES:
             make = ARCHITECTURES[spec.architecture]

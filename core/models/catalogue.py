@@ -5,7 +5,7 @@ with BatchNorm in train mode on one image, where a layer that sees a single pixe
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.errors import UserError
@@ -15,6 +15,8 @@ from core.registry import look_up, register
 
 MAXIMUM_SIZE = 1024  # px; a larger input is a mistake, or needs a machine that no default fits
 MAXIMUM_CLASSES = 100_000
+IMPRINT = "imprint"  # nobody's choice and in no list: what the attack of this name builds around an architecture
+MAXIMUM_BINS = 4096
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,12 @@ def arguments_of(spec: ModelSpec) -> dict[str, Any]:
 
 
 def check_spec(spec: ModelSpec) -> Architecture:
-    """Return the architecture of a spec that can be built; raise UserError saying what is wrong and what would do."""
+    """Return the architecture of a spec that can be built; raise UserError saying what is wrong and what would do.
+
+    For an imprint it is the architecture within.
+    """
+    if spec.architecture == IMPRINT:
+        return check_spec(inner_spec(spec))
     architecture = look_up(CATALOGUE, spec.architecture, "architecture")
     if architecture.refused:
         raise UserError(f"{architecture.title} cannot be attacked: {architecture.refused}")
@@ -108,11 +115,32 @@ def check_spec(spec: ModelSpec) -> Architecture:
     return architecture
 
 
+def inner_spec(spec: ModelSpec) -> ModelSpec:
+    """The model behind an imprint: `arguments` are inner, inner_arguments and bins. Raises UserError for others."""
+    values = spec.arguments
+    inner, arguments, bins = (values.get(name) for name in ("inner", "inner_arguments", "bins"))
+    if (
+        not isinstance(inner, str)
+        or inner == IMPRINT
+        or not isinstance(arguments, Mapping)
+        or not isinstance(bins, int)
+        or not 2 <= bins <= MAXIMUM_BINS
+        or len(values) != 3
+    ):
+        raise UserError(
+            f"An imprint has 2 to {MAXIMUM_BINS} bins in front of another model and is made by the attack of this "
+            "name; choose the model, and the attack imprint."
+        )
+    return replace(spec, architecture=inner, arguments=dict(arguments))
+
+
 def check_train_mode(spec: ModelSpec, batch_size: int) -> None:
     """Raise UserError when BatchNorm in train mode would see a single value a channel, which has no variance.
 
     Only an update of one image can; models without BatchNorm never do.
     """
+    if spec.architecture == IMPRINT:
+        spec = inner_spec(spec)
     architecture = CATALOGUE[spec.architecture]
     if batch_size == 1 and architecture.batchnorm and min(spec.height, spec.width) < architecture.training_minimum:
         least = architecture.training_minimum
