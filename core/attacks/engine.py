@@ -45,6 +45,7 @@ class Problems:
     owner: Tensor
     passes: Passes
     adaptation: Adaptation | None = None  # what an attacker who is told of defences changes in its match
+    copies: int = 1  # images that are searched for each private one
 
     @property
     def count(self) -> int:
@@ -53,9 +54,9 @@ class Problems:
 
     @property
     def image_shape(self) -> tuple[int, int, int, int]:
-        """(B, C, H, W)."""
+        """(B, C, H, W), with `copies` · batch size for B."""
         spec = self.observation.spec
-        return (self.observation.batch_size, spec.channels, spec.height, spec.width)
+        return (self.observation.batch_size * self.copies, spec.channels, spec.height, spec.width)
 
     def matching(self, cost: Cost, images: Tensor, probabilities: Tensor, rows: Tensor) -> Tensor:
         """cost(gradient of these images, observed gradient) (Q,); images (Q, B, C, H, W) normalised, rows (Q,).
@@ -83,10 +84,19 @@ class Problems:
         return normalise(images, self.observation.spec)
 
 
-def set_up(observation: Observation, restarts: int, *, precision: str = "auto", steps: int = 0) -> Problems:
+def set_up(
+    observation: Observation,
+    restarts: int,
+    *,
+    precision: str = "auto",
+    steps: int = 0,
+    make_field: Callable[..., Field] = gradient_field,
+    copies: int = 1,
+) -> Problems:
     """Rebuild the model from the observation and lay out its problems; raise UserError when they do not fit.
 
     steps: evaluations that the run will ask for; a long run on a GPU is recorded and replayed (0: not known, never).
+    make_field: what gives the update of made-up images, with the arguments of `gradient_field`.
     """
     model = build_model(observation.spec, observation.weights).to(observation.device)
     spec = observation.spec
@@ -94,12 +104,12 @@ def set_up(observation: Observation, restarts: int, *, precision: str = "auto", 
     names = list(observation.gradients)
     if set(names) != {name for name, _ in model.named_parameters()}:
         raise UserError("The update's gradients are not those of the model's parameters; observe it anew.")
-    field = gradient_field(model, names, observation.batchnorm, shape, spec.num_classes)
+    field = make_field(model, names, observation.batchnorm, shape, spec.num_classes)
     owner = torch.arange(observation.count, device=observation.device).repeat_interleave(restarts)
     size = sum(parameter.numel() for parameter in model.parameters())
     at_once = most_at_once(size, observation.device.type)
-    passes = Passes(observation.device, at_once // observation.batch_size, precision, steps)
-    return Problems(observation, restarts, field, owner, passes, adapted(observation))
+    passes = Passes(observation.device, at_once // (observation.batch_size * copies), precision, steps)
+    return Problems(observation, restarts, field, owner, passes, adapted(observation), copies)
 
 
 def draw(kind: str, seed: int, targets: Sequence[int], restarts: int, size: int) -> Tensor:

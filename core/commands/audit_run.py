@@ -1,7 +1,7 @@
 """The audit itself, in this process and without a store: the same shards as the runner's, one after the other."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ def attack_and_score(request: AttackRequest, *, bar: bool = False) -> AuditResul
     import hashlib
 
     from core.attacks import configure
+    from core.jobs.devices import room
     from core.jobs.payloads import AttackJob
     from core.jobs.plan import check_payload, plan_attack
     from core.settings import load_settings
@@ -73,7 +74,7 @@ def attack_and_score(request: AttackRequest, *, bar: bool = False) -> AuditResul
     check_payload(payload)
     rows: list[Row] = []
     records, warnings = [], []
-    plans = plan_attack(payload, labels)
+    plans = plan_attack(payload, labels, room(replace(settings, executor="inline"), payload.device))
     with _Bar(bar) as show:
         while plans:
             plan = plans.pop(0)

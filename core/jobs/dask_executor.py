@@ -8,9 +8,8 @@ after 15 ms. Cancelling a future leaves its function running, so the function re
 # distributed is typed in part only.
 
 import os
-import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +19,7 @@ from distributed import Event as Flag
 from distributed.system import MEMORY_LIMIT
 
 from core.errors import UserError
+from core.jobs.devices import visible_gpus
 from core.jobs.events import LAST, Event, failed
 from core.jobs.executors import Message
 from core.jobs.launch import environment_of
@@ -29,6 +29,7 @@ from core.settings import Settings
 LOOK_SECONDS = 0.1  # between two looks at the cancel flag, each a round trip to the scheduler
 MEMORY_SHARE = 0.8  # of the machine's memory for all workers; the rest is for the app, the runner and the system
 CONFIG = {
+    "distributed.worker.multiprocessing-method": "spawn",  # CUDA does not survive a fork
     "distributed.scheduler.allowed-failures": 0,  # we count attempts ourselves, and go on from a checkpoint
     "distributed.admin.large-graph-warning-threshold": "1TB",  # a shard carries its weights on purpose
     "distributed.worker.daemon": True,  # a worker ends with its runner
@@ -130,56 +131,27 @@ class DaskExecutor:
 
 
 def local_cluster(settings: Settings) -> SpecCluster:
-    """One worker for each GPU, pinned, or one worker that computes with all threads; bound to this machine."""
-    gpus = visible_gpus(settings.device, os.environ)
-    memory = int(MEMORY_SHARE * MEMORY_LIMIT / max(1, len(gpus)))
+    """The workers of `worker_specs` on this machine, and bound to it."""
+    options = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    scheduler = {"cls": Scheduler, "options": options}
+    workers = worker_specs(settings, visible_gpus(settings.device, os.environ))
+    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=30)
+
+
+def worker_specs(settings: Settings, gpus: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """One process for each GPU, pinned to it before torch is imported, or one that computes with all threads."""
     common = {
         "nthreads": 1,  # one shard at a time; torch uses the threads that the shard names
-        "memory_limit": memory,
+        "memory_limit": int(MEMORY_SHARE * MEMORY_LIMIT / max(1, len(gpus))),
         "host": "127.0.0.1",
         "dashboard": False,
         "dashboard_address": "127.0.0.1:0",  # its own page is off, but it serves a health check; never on a known port
         "local_directory": str(settings.home / "dask"),
         "silence_logs": 30,
     }
-    environments: list[dict[str, str]] = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}]
+    pins: list[dict[str, str]] = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}]
     base = {name: value for name, value in environment_of(settings).items() if name.startswith("SEMSIGHT_")}
-    workers = {
-        place: {"cls": Nanny, "options": {**common, "env": {**base, **extra}}}
-        for place, extra in enumerate(environments)
-    }
-    options = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
-    scheduler = {"cls": Scheduler, "options": options}
-    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=30)
-
-
-def visible_gpus(device: str, environment: Mapping[str, str]) -> list[str]:
-    """Names for CUDA_VISIBLE_DEVICES, one for each worker, found without torch; none for device cpu."""
-    if device == "cpu":
-        return []
-    named = environment.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        gpus = [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]
-    else:
-        gpus = _listed_gpus()
-    if device.startswith("cuda:"):
-        place = int(device.removeprefix("cuda:"))
-        return gpus[place : place + 1]
-    return gpus
-
-
-def _listed_gpus() -> list[str]:
-    try:
-        answer = subprocess.run(
-            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return answer.stdout.split()
+    return {place: {"cls": Nanny, "options": {**common, "env": {**base, **pin}}} for place, pin in enumerate(pins)}
 
 
 def _warm(_place: int) -> None:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from core.attacks import ATTACKS, config_from_dict
 from core.attacks.base import Attack
 from core.errors import UserError
+from core.jobs.devices import CPU_SLOTS, Room
 from core.jobs.payloads import AttackJob, Payload
 from core.leakage.controls import easy_case, pick_donors
 from core.leakage.defences import check_defences
@@ -17,10 +18,7 @@ from core.registry import look_up
 
 Item = TypeVar("Item")
 
-# Images × restarts of a shard at 32×32: near a GPU's best throughput, and 10 s to a first result on CPU.
-IMAGE_SLOTS = 64
-# Steps so short that a second thread costs more: the demo's audit took 31 s with one, 51 s with two.
-ONE_THREAD = ("lenet",)
+IMAGE_SLOTS = CPU_SLOTS
 PAIRS = 256  # pairs of a scoring shard
 
 
@@ -94,17 +92,17 @@ def check_fits(attack: Attack, threat: ThreatModel) -> None:
     check_defences(threat)
 
 
-def plan_attack(payload: AttackJob, labels: Sequence[int]) -> list[ShardPlan]:
+def plan_attack(payload: AttackJob, labels: Sequence[int], room: Room | None = None) -> list[ShardPlan]:
     """Shards of an attack: the attack on every update, then its controls on the first `payload.controls` updates.
 
-    labels: true labels of the originals in order. Each shard holds as many updates as IMAGE_SLOTS allows.
+    labels: true labels of the originals in order. Each shard holds as many updates as `room` (a CPU's) allows.
     A target has no mismatched control when every other update holds one of its pictures, or when it is the only update:
     there is no wrong gradient to swap in. The easy case attacks the first image of each control update alone.
     """
     size = payload.threat.batch_size
     restarts = int(payload.config.get("restarts", getattr(ATTACKS[payload.attack].config, "restarts", 1)))
     area = payload.model.height * payload.model.width
-    slots = max(1, IMAGE_SLOTS * 32 * 32 // max(area, 32 * 32))
+    slots = (room or Room()).slots_of(len(payload.originals) * restarts, area)
     width = max(1, slots // (size * restarts))
     updates = range(len(payload.originals) // size)
     batches = [tuple(labels[u * size : (u + 1) * size]) for u in updates]
@@ -130,12 +128,6 @@ def plan_attack(payload: AttackJob, labels: Sequence[int]) -> list[ShardPlan]:
 def plan_score(pairs: int) -> list[ShardPlan]:
     """Shards over the places of a list of pairings."""
     return [ShardPlan("score", tuple(part)) for part in _parts(range(pairs), PAIRS)]
-
-
-def useful_threads(architecture: str, threads: int) -> int:
-    """The threads of `threads` that an attack on this architecture is quicker with; part of the shard, as the order of
-    sums depends on it."""
-    return 1 if architecture in ONE_THREAD else threads
 
 
 def split(plan: ShardPlan) -> tuple[ShardPlan, ShardPlan] | None:

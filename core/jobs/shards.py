@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from core.attacks.base import AttackCancelled
+from core.attacks.speed import useful_threads
 from core.errors import UserError
 from core.jobs import compute
 from core.jobs.events import failed
 from core.jobs.packing import blob, pack, unpack
 from core.jobs.payloads import AttackJob
-from core.jobs.plan import ShardPlan, plan_attack, useful_threads
+from core.jobs.plan import ShardPlan, plan_attack
 from core.leakage.threat import ThreatModel
 from core.models.spec import ModelSpec
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, and_, func, insert, select, update
 from core.errors import UserError
 from core.jobs import results
 from core.jobs.claims import let_go
+from core.jobs.devices import room
 from core.jobs.events import LAST, Event
 from core.jobs.executors import Executor
 from core.jobs.material import StoredPixels, attack_of, original_labels, pairs_to_score, score_shard, weights_of
@@ -114,7 +115,8 @@ class JobWork:
 
     def _fresh_plan(self) -> list[ShardPlan]:
         if isinstance(self.payload, AttackJob):
-            return plan_attack(self.payload, original_labels(self.store, self.payload))
+            space = room(self.store.settings, self.payload.device)
+            return plan_attack(self.payload, original_labels(self.store, self.payload), space)
         attack_of(self.store, self.payload)
         return plan_score(len(pairs_to_score(self.store, self.payload.attack_job)))
 

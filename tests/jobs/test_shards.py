@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.attacks.speed import useful_threads
 from core.jobs.events import LAST, Event
 from core.jobs.packing import pack, unpack
-from core.jobs.plan import IMAGE_SLOTS, ShardPlan, plan_attack, plan_score, split, useful_threads
+from core.jobs.plan import IMAGE_SLOTS, ShardPlan, plan_attack, plan_score, split
 from core.jobs.progress import WorkerProgress
 from core.jobs.shards import plan_shards, run_shard
 from core.leakage.threat import ThreatModel
