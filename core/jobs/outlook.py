@@ -26,7 +26,7 @@ def outlook(request: AttackRequest) -> tuple[str, ...]:
     if attack.model_only:
         return _nonempty(_single_class(request))
     return _nonempty(
-        _too_few_numbers(request.spec, request.threat),
+        "" if attack.prepare is not None else _too_few_numbers(request.spec, request.threat),  # it adds its own layer
         _not_smooth(request.spec, attack),
         _blurred(attack, request.threat),
         _untold(request.threat),

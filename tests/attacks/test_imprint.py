@@ -11,7 +11,10 @@ from core.attacks import ATTACKS
 from core.attacks.bins import choose, differences
 from core.attacks.imprint import IMPRINT, ImprintConfig, prepare
 from core.errors import UserError
+from core.images.picture import Prepared
+from core.jobs.compose import AttackRequest
 from core.jobs.events import Event
+from core.jobs.outlook import outlook
 from core.jobs.payloads import AttackJob
 from core.jobs.shards import plan_shards, run_shard
 from core.leakage.observation import Observation
@@ -226,6 +229,14 @@ def test_the_mismatched_control_shows_the_other_update(shards: list[list[Event]]
     pixels = np.stack(photographs(8, 16)).reshape(2, 4, 16, 16, 3)
     found = {image.tobytes() for image in last.arrays["images"][0, 0]}
     assert all(image.tobytes() in found for image in alone(pixels[1], IMPRINT.config))
+
+
+def test_the_update_is_not_called_too_small_for_the_layer_that_makes_it_large() -> None:
+    spec = replace(LENET, num_classes=10)
+    images = tuple(Prepared(str(n), image, image, 0, "drawn", "") for n, image in enumerate(photographs(64, 8)))
+    request = AttackRequest(spec, "lenet", None, "photos", images, "imprint", threat=ThreatModel(batch_size=64))
+    assert not any("many other images" in sentence for sentence in outlook(request))
+    assert any("many other images" in sentence for sentence in outlook(replace(request, attack="dlg")))
 
 
 def test_it_is_registered_as_what_it_is() -> None:
