@@ -2,25 +2,25 @@
 
 A problem is one update of B images. P problems share the model's weights, so one forward and one backward pass through
 the shared layers give every problem's activations and their gradients; only the weight gradients are per problem, and
-they are products of those two: one batched product a layer, with no grouped convolution. Weights never require a
-gradient, so neither pass spends time on shared weight gradients. Layers that this does not know, and models that use
-their weights otherwise, take the general path of `core.attacks.plain`; `Field.path` says which was taken.
+they are products of those two: one batched product a layer, with no grouped convolution (`core.attacks.layers`). No
+gradient flows to the shared weights, so neither pass spends time on them. Models that use their weights in a way that
+has no rule there take the general path of `core.attacks.plain`; `Field.path` says which was taken.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.attacks import plain
+from core.attacks.layers import Taps
+from core.attacks.layers_rules import RULES
 
-KNOWN = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
 FieldFunction = plain.FieldFunction
 
 
@@ -51,7 +51,7 @@ def gradient_field(
     """
     model = frozen_copy(model, batchnorm)
     check = plain.Check(model, names, image_shape, num_classes)
-    reason = _unknown_layer(model) or check.objection(tapped_field(check.model, names))
+    reason = check.objection(tapped_field(check.model, names))
     if not reason:
         return Field(tapped_field(model, names), tuple(names), "shared weights, batched products")
     objection = check.objection(plain.mapped_field(check.model, names))
@@ -74,137 +74,20 @@ def frozen_copy(model: nn.Module, batchnorm: Literal["eval", "train"]) -> nn.Mod
 
 
 def tapped_field(model: nn.Module, names: Sequence[str]) -> FieldFunction:
-    """The fast form for a frozen model made of convolutions, linear layers and BatchNorm."""
-    model = copy.deepcopy(model)
-    taps: list[_Tap] = []
-    problems = 1
-
-    def record(prefix: str, layer: nn.Module) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            taps.append(_Tap(prefix, layer, inputs[0], output))
-
-        return hook
-
-    for prefix, layer in model.named_modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            normalise = _BatchNorm(layer, lambda: problems)
-            layer.forward = normalise  # type: ignore[method-assign, assignment]
-        if isinstance(layer, KNOWN):
-            layer.register_forward_hook(record(prefix + "." if prefix else "", layer))
+    """The fast form, for a frozen model; raises NoFastForm when it is run on a model that has none."""
+    model = copy.deepcopy(model).requires_grad_(True)
+    parameters = dict(model.named_parameters())
+    wanted = [parameters[name] for name in names]
 
     def evaluate(images: Tensor, targets: Tensor) -> tuple[list[Tensor], Tensor]:
-        nonlocal problems
-        problems = images.shape[0]
-        taps.clear()
-        losses = plain.cross_entropy(model(images.flatten(0, 1)).unflatten(0, images.shape[:2]), targets)
-        used = list(taps)
-        taps.clear()
-        outer = torch.autograd.grad(
-            losses.sum(), [tap.output for tap in used], create_graph=torch.is_grad_enabled(), allow_unused=True
-        )
-        found: dict[str, Tensor] = {}
-        for tap, gradient in zip(used, outer, strict=True):
-            if gradient is not None:
-                for name, value in tap.weight_gradients(gradient, problems).items():
-                    found[name] = found[name] + value if name in found else value
-        shapes = dict(model.named_parameters())
-        zero = [images.new_zeros(problems, *shapes[name].shape) for name in names if name not in found]
-        missing = iter(zero)
-        return [found[name] if name in found else next(missing) for name in names], losses
+        create_graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            rows = images.flatten(0, 1)
+            rows = rows if rows.requires_grad else rows.detach().requires_grad_(True)
+            with Taps(parameters.values(), RULES, len(images), len(rows)) as taps:
+                logits = model(rows)
+            losses = plain.cross_entropy(logits.unflatten(0, images.shape[:2]), targets)
+            gradients = taps.gradients(losses.sum(), wanted, create_graph)
+        return gradients, losses if create_graph else losses.detach()
 
     return evaluate
-
-
-@dataclass(frozen=True)
-class _Tap:
-    prefix: str
-    layer: nn.Module
-    input: Tensor
-    output: Tensor
-
-    def weight_gradients(self, outer: Tensor, problems: int) -> dict[str, Tensor]:
-        """Parameter name -> (P, *shape) from the layer's input and the gradient of its output."""
-        layer, found = self.layer, {}
-        if isinstance(layer, nn.Conv2d):
-            weight = conv_weight_gradient(layer, self.input, outer, problems)
-            bias = _sum_maps(outer, problems) if layer.bias is not None else None
-        elif isinstance(layer, nn.Linear):
-            rows = outer.reshape(problems, -1, outer.shape[-1])
-            weight = rows.transpose(1, 2) @ self.input.reshape(problems, -1, self.input.shape[-1])
-            bias = rows.sum(dim=1) if layer.bias is not None else None
-        elif isinstance(layer, nn.BatchNorm2d) and layer.affine:
-            product = outer * _normalised(layer, self.input, problems)
-            weight = _sum_maps(product, problems)
-            bias = _sum_maps(outer, problems)
-        else:
-            return {}
-        found[self.prefix + "weight"] = weight
-        if bias is not None:
-            found[self.prefix + "bias"] = bias
-        return found
-
-
-def conv_weight_gradient(layer: nn.Conv2d, x: Tensor, outer: Tensor, problems: int) -> Tensor:
-    """(P, *weight.shape) from the input (P·B, C, H, W) and the output's gradient (P·B, O, H', W').
-
-    The input's patches (im2col) times the output's gradient: for each problem one matrix product, summed over
-    positions and images; groups are further problems.
-    """
-    groups, kernel = layer.groups, layer.kernel_size
-    x = F.pad(x, layer._reversed_padding_repeated_twice, _PAD_MODES[layer.padding_mode])
-    if kernel == (1, 1):
-        patches = x[..., :: layer.stride[0], :: layer.stride[1]].flatten(2)
-    else:
-        patches = F.unfold(x, kernel, dilation=layer.dilation, stride=layer.stride)  # (P·B, C·k·k, L)
-    images = x.shape[0] // problems
-    rows = patches.view(problems, images, groups, -1, patches.shape[-1])
-    outs = outer.reshape(problems, images, groups, -1, patches.shape[-1])
-    if images == 1:
-        product = outs[:, 0] @ rows[:, 0].transpose(-1, -2)
-    else:  # one contraction over images and positions together
-        product = outs.permute(0, 2, 3, 1, 4).flatten(3) @ rows.permute(0, 2, 1, 4, 3).flatten(2, 3)
-    return product.reshape(problems, *layer.weight.shape)
-
-
-def _grouped(x: Tensor, problems: int) -> Tensor:
-    """(P·B, …) -> (P, B, …)."""
-    return x.reshape(problems, -1, *x.shape[1:])
-
-
-def _sum_maps(x: Tensor, problems: int) -> Tensor:
-    """(P·B, C, H, W) -> (P, C)."""
-    return _grouped(x, problems).sum(dim=(1, 3, 4))
-
-
-_PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
-
-
-class _BatchNorm:
-    """BatchNorm2d.forward for P problems: each normalised by its own batch, or all by the running statistics."""
-
-    def __init__(self, layer: nn.BatchNorm2d, problems: Callable[[], int]) -> None:
-        self.layer, self.problems = layer, problems
-
-    def __call__(self, x: Tensor) -> Tensor:
-        normal = _normalised(self.layer, x, self.problems())
-        if not self.layer.affine:
-            return normal
-        return normal * self.layer.weight[:, None, None] + self.layer.bias[:, None, None]
-
-
-def _normalised(layer: nn.BatchNorm2d, x: Tensor, problems: int) -> Tensor:
-    if layer.running_mean is not None and layer.running_var is not None:
-        scale = (layer.running_var + layer.eps).rsqrt()
-        return (x - layer.running_mean[:, None, None]) * scale[:, None, None]
-    grouped = _grouped(x, problems)
-    centred = grouped - grouped.mean(dim=(1, 3, 4), keepdim=True)
-    variance = centred.square().mean(dim=(1, 3, 4), keepdim=True)
-    return (centred * (variance + layer.eps).rsqrt()).flatten(0, 1)
-
-
-def _unknown_layer(model: nn.Module) -> str:
-    for name, layer in model.named_modules():
-        own = next(layer.parameters(recurse=False), None)
-        if own is not None and type(layer) not in KNOWN:
-            return f"{type(layer).__name__} at {name or 'the top'} has no fast form"
-    return ""
