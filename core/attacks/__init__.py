@@ -7,15 +7,40 @@ from typing import Any
 
 from core.attacks.analytic import ANALYTIC
 from core.attacks.base import Attack
+from core.attacks.cpl import CPL_SAPAG
+from core.attacks.deep_inversion import DEEP_INVERSION
 from core.attacks.dlg import DLG, DLG_PAPER
+from core.attacks.gradinversion import GRADINVERSION, GRADINVERSION_PAPER
+from core.attacks.huang import HUANG, HUANG_PAPER
 from core.attacks.idlg import IDLG, IDLG_PAPER
 from core.attacks.imprint import IMPRINT
 from core.attacks.inverting import INVERTING, INVERTING_LARGE, INVERTING_PAPER
+from core.attacks.mi_face import MI_FACE
+from core.attacks.modern import MODERN, MODERN_LONG
 from core.knobs import changed
 from core.registry import look_up, register
 
 ATTACKS: dict[str, Attack] = {}
-for _attack in (DLG, DLG_PAPER, IDLG, IDLG_PAPER, INVERTING, INVERTING_PAPER, INVERTING_LARGE, ANALYTIC, IMPRINT):
+for _attack in (
+    DLG,
+    DLG_PAPER,
+    IDLG,
+    IDLG_PAPER,
+    INVERTING,
+    INVERTING_PAPER,
+    INVERTING_LARGE,
+    ANALYTIC,
+    IMPRINT,
+    GRADINVERSION,
+    GRADINVERSION_PAPER,
+    HUANG,
+    HUANG_PAPER,
+    CPL_SAPAG,
+    MODERN,
+    MODERN_LONG,
+    MI_FACE,
+    DEEP_INVERSION,
+):
     register(ATTACKS, _attack.name, _attack)
 
 

@@ -16,8 +16,8 @@ def pull(images: Tensor, counted: Tensor, shift: int) -> Tensor:
     counted (N, R) bool: restarts that make the mean.
     """
     away = images - consensus(images, counted, shift)
-    length = away.flatten(3).norm(dim=3)[..., None, None, None]
-    return away / length.clamp_min(1e-12)
+    length = away.flatten(3).square().sum(3).sqrt().clamp_min(1e-12)
+    return away / length[..., None, None, None]
 
 
 def consensus(images: Tensor, counted: Tensor, shift: int) -> Tensor:

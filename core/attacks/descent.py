@@ -51,6 +51,12 @@ def descend(
     descent = Descent(problems, recipe, labels, noise_keys(seed, positions, recipe.restarts))
     descent.begin(first_images(problems, recipe, seed, positions))
     reporter = engine.Reporter(progress, name, engine.identity(name, observation, config, seed, positions))
+    return drive(descent, reporter, labels, began)
+
+
+def drive(descent: Descent, reporter: engine.Reporter, labels: Tensor, began: float) -> Reconstructions:
+    """From where the descent stands, or its checkpoint, to the result; labels (N, B), began: by time.monotonic."""
+    recipe = descent.recipe
     found, step = reporter.resume(), 0
     if found is not None:
         step, state = found
@@ -111,6 +117,10 @@ class Descent:
             cost = cost + self.terms(images, self.targets[rows], self.problems.owner[rows])
         return cost
 
+    def evaluate(self, points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Objective (Q,) of problems `rows` at images `points`, and its gradient."""
+        return self.problems.evaluate(self.objective, points, rows, fixed=True)
+
     def step(self, done: int) -> None:
         """One step of Adam for every problem that is still running; `done` steps were made before."""
         rows = self.active.rows
@@ -118,7 +128,7 @@ class Descent:
             return
         part: Any = slice(None) if len(rows) == len(self.image) else rows
         points = self.image[part]
-        losses, gradient = self.problems.evaluate(self.objective, points, rows, fixed=True)
+        losses, gradient = self.evaluate(points, rows)
         finite, better = self.active.judge(losses, gradient)
         self.losses[part] = losses
         best = torch.where(_wide(better), points, self.best[part])
@@ -145,7 +155,7 @@ class Descent:
             lr = lr * self.plateau.factor(rows, done)[:, None, None, None, None]
         else:
             lr = lr * 0.1 ** drops(recipe, done)
-        moved = points - lr / (1 - one ** (done + 1)) * mean / scale
+        moved: Tensor = points - lr / (1 - one ** (done + 1)) * mean / scale
         if recipe.langevin:
             if self.keys is None:
                 raise ValueError("Langevin noise needs keys.")
@@ -162,7 +172,7 @@ class Descent:
     def finish(self) -> tuple[Tensor, Tensor]:
         """Take in the last images. (P,) losses of what is handed back, and (P,) the match alone, for the choice."""
         rows = torch.arange(len(self.image), device=self.image.device)
-        losses, gradient = self.problems.evaluate(self.objective, self.image, rows, fixed=True)
+        losses, gradient = self.evaluate(self.image, rows)
         finite = self.alive & losses.isfinite() & gradient.flatten(1).isfinite().all(1)
         better = finite & (losses < self.active.best)
         self.best = torch.where(_wide(better), self.image, self.best)
@@ -184,7 +194,7 @@ class Descent:
     def frame(self, losses: Tensor) -> np.ndarray:
         """(N, B, H, W, C) uint8, the best restart of each update."""
         best = losses.nan_to_num(torch.inf).argmin(1)
-        images = self.unit_images().reshape(*losses.shape, *self.problems.image_shape)
+        images = self.unit_images().unflatten(0, losses.shape)
         return engine.to_pixels(images[torch.arange(len(best), device=best.device), best])
 
     def state(self) -> dict[str, Tensor]:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from core.attacks import recipe
-from core.attacks.base import Progress, Reconstructions
+from core.attacks.base import Attack
 from core.attacks.label_rules import label_rule_knob
 from core.attacks.speed import precision_knob
-
-if TYPE_CHECKING:
-    from core.leakage.observation import Observation
 
 SOURCE = "Yin et al. 2021, See through Gradients, arXiv 2104.07586"
 
@@ -48,18 +43,21 @@ class GradInversionConfig:
     precision: str = precision_knob()
 
 
-def _reconstruct_as(name: str) -> object:
-    def reconstruct(
-        observation: Observation,
-        config: GradInversionConfig,
-        *,
-        seed: int,
-        progress: Progress | None = None,
-        targets: Sequence[int] | None = None,
-    ) -> Reconstructions:
-        """Descend, see `core.attacks.descent`."""
-        from core.attacks.descent import descend
+def _preset(name: str, title: str, summary: str, config: GradInversionConfig) -> Attack:
+    return Attack(name, title, summary, SOURCE, config, recipe.descending(name), max_batch=128)
 
-        return descend(name, observation, config, seed=seed, progress=progress, targets=targets)
 
-    return reconstruct
+GRADINVERSION = _preset(
+    "gradinversion",
+    "GradInversion",
+    "Matches the gradient and the BatchNorm statistics, and pulls two starts to their mean, in a number of steps that "
+    "a CPU finishes on small models. Needs a model with BatchNorm, trained, or batchnorm=0.",
+    GradInversionConfig(restarts=2, steps=800, matching=1.0, sign="hard", batchnorm=1e-3, first_layer=1.0),
+)
+GRADINVERSION_PAPER = _preset(
+    "gradinversion-paper",
+    "GradInversion, as in the paper",
+    "The paper's settings: 20,000 steps of Adam with warm-up, cosine decay and noise, BatchNorm, TV and L2 priors, "
+    "four starts in agreement, labels by Yin's rule. Needs a trained model with BatchNorm; meant for a GPU.",
+    GradInversionConfig(),
+)

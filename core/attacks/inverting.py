@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from core.attacks import recipe
-from core.attacks.base import Attack, Progress, Reconstructions
+from core.attacks.base import Attack
 from core.attacks.label_rules import label_rule_knob
 from core.attacks.speed import precision_knob
 from core.knobs import knob
-
-if TYPE_CHECKING:
-    from core.leakage.observation import Observation
 
 SOURCE = "Geiping et al. 2020, Inverting Gradients, arXiv 2003.14053; settings of arXiv 2309.13038's code"
 
@@ -39,25 +34,8 @@ class InvertingConfig:
     matching: float = recipe.matching_knob()
 
 
-def _reconstruct_as(name: str) -> object:
-    def reconstruct(
-        observation: Observation,
-        config: InvertingConfig,
-        *,
-        seed: int,
-        progress: Progress | None = None,
-        targets: Sequence[int] | None = None,
-    ) -> Reconstructions:
-        """Descend, see `core.attacks.descent`."""
-        from core.attacks.descent import descend
-
-        return descend(name, observation, config, seed=seed, progress=progress, targets=targets)
-
-    return reconstruct
-
-
 def _preset(name: str, title: str, summary: str, config: InvertingConfig) -> Attack:
-    return Attack(name, title, summary, SOURCE, config, _reconstruct_as(name))  # type: ignore[arg-type]
+    return Attack(name, title, summary, SOURCE, config, recipe.descending(name), max_batch=128)
 
 
 INVERTING = _preset(

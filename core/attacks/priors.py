@@ -101,7 +101,8 @@ class ModelTerms:
 
     def __init__(self, observation: Observation, recipe: Recipe) -> None:
         self.recipe = recipe
-        model = build_model(observation.spec, observation.weights).to(observation.device)
+        model = build_model(observation.spec, observation.weights)
+        model = model.to(next(iter(observation.gradients.values())))  # its device and its precision
         self.known = known_statistics(observation, recipe, model) if recipe.batchnorm else None
         self.model = frozen_copy(model, observation.batchnorm)
         self.problems = 1

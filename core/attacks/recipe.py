@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from core.attacks.base import Progress, Reconstructions
 from core.knobs import knob
+
+if TYPE_CHECKING:
+    from core.leakage.observation import Observation
 
 COSTS = ("cosine", "cosine-layers", "cosine-masked", "l2", "l2-layers", "l1", "l1-layers", "sapag")
 SIGNS, SCHEDULES = ("hard", "soft", "none"), ("steps", "cosine", "none")
@@ -53,6 +58,25 @@ class Recipe:
         if hasattr(config, "decay"):
             found["schedule"] = "steps" if config.decay else "none"
         return Recipe(**found)
+
+
+def descending(name: str) -> Callable[..., Reconstructions]:
+    """The `reconstruct` of an attack called `name` whose config is a recipe."""
+
+    def reconstruct(
+        observation: Observation,
+        config: Any,
+        *,
+        seed: int,
+        progress: Progress | None = None,
+        targets: Sequence[int] | None = None,
+    ) -> Reconstructions:
+        """Descend, see `core.attacks.descent`."""
+        from core.attacks.descent import descend
+
+        return descend(name, observation, config, seed=seed, progress=progress, targets=targets)
+
+    return reconstruct
 
 
 def restarts_knob(default: int = 1) -> Any:
