@@ -26,14 +26,14 @@ from core.settings import load_settings
 if TYPE_CHECKING:
     import torch
 
+    from core.leakage.observation import Observation
+
 Emit = Callable[[Event], None]
 
 
 def attack(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, stop: Callable[[], bool]) -> None:
     """Make the updates, run the attack or the control on them, and emit what comes of it."""
     import torch
-
-    from core.leakage.victim import observe
 
     device = _prepare_torch(header)
     spec = ModelSpec.from_json(header["spec"])
@@ -48,16 +48,13 @@ def attack(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, st
     if plan.role == "easy":
         threat = easy_case(threat, attack.updates) or threat
         images, labels = images[:, :1], labels[:, :1]
-    positions = [*plan.targets, *plan.donors]
-    observation, facts = observe(model, spec, images, labels, threat, seed=header["seed"], positions=positions)
     count = len(plan.targets)
-    emit(
-        Event(
-            "facts",
-            {"warnings": list(facts.warnings[:count])},
-            {"gradient_norm": facts.gradient_norm[:count], "loss": facts.loss[:count]},
-        )
-    )
+    if threat.update == "none":
+        observation, facts = _model_alone(model, spec, labels, threat, count)
+    else:
+        positions = [*plan.targets, *plan.donors]
+        observation, facts = _updates(model, spec, images, labels, threat, header["seed"], positions, count)
+    emit(facts)
     if plan.role == "mismatched":
         observation = mismatched(
             observation.select(range(count)), observation.select(range(count, count + len(plan.donors)))
@@ -90,6 +87,35 @@ def attack(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, st
             },
         )
     )
+
+
+def _updates(
+    model: "torch.nn.Module",
+    spec: ModelSpec,
+    images: "torch.Tensor",
+    labels: "torch.Tensor",
+    threat: ThreatModel,
+    seed: int,
+    positions: list[int],
+    count: int,
+) -> tuple["Observation", Event]:
+    """The clients' updates of targets and donors, and what there is to tell of the first `count`, the targets."""
+    from core.leakage.victim import observe
+
+    observation, facts = observe(model, spec, images, labels, threat, seed=seed, positions=positions)
+    told = {"gradient_norm": facts.gradient_norm[:count], "loss": facts.loss[:count]}
+    return observation, Event("facts", {"warnings": list(facts.warnings[:count])}, told)
+
+
+def _model_alone(
+    model: "torch.nn.Module", spec: ModelSpec, labels: "torch.Tensor", threat: ThreatModel, count: int
+) -> tuple["Observation", Event]:
+    """No update: the model, and the classes of the originals. There is no gradient, and so no norm and no warning."""
+    from core.leakage.victim import observe_nothing
+
+    nothing = np.full(count, np.nan)  # stored as no value
+    told = {"gradient_norm": nothing, "loss": nothing}
+    return observe_nothing(model, spec, labels, threat), Event("facts", {"warnings": [""] * count}, told)
 
 
 def score(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, stop: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ from core.attacks.base import Attack
 from core.errors import UserError
 from core.jobs.devices import CPU_SLOTS, Room
 from core.jobs.payloads import AttackJob, Payload
-from core.leakage.controls import easy_case, pick_donors
+from core.leakage.controls import easy_case, pick_donors, pick_other_classes
 from core.leakage.defences import check_defences
 from core.leakage.threat import ThreatModel, check_threat
 from core.models.catalogue import check_spec, check_train_mode
@@ -97,7 +97,8 @@ def plan_attack(payload: AttackJob, labels: Sequence[int], room: Room | None = N
 
     labels: true labels of the originals in order. Each shard holds as many updates as `room` (a CPU's) allows.
     A target has no mismatched control when every other update holds one of its pictures, or when it is the only update:
-    there is no wrong gradient to swap in. The easy case attacks the first image of each control update alone.
+    there is no wrong gradient to swap in. Where the model alone is attacked, another class is asked for instead. The
+    easy case attacks the first image of each control update alone.
     """
     size = payload.threat.batch_size
     restarts = int(payload.config.get("restarts", getattr(ATTACKS[payload.attack].config, "restarts", 1)))
@@ -111,7 +112,8 @@ def plan_attack(payload: AttackJob, labels: Sequence[int], room: Room | None = N
     attack = look_up(ATTACKS, payload.attack, "attack")
     if len(updates) >= 2 and "mismatched" in attack.controls:
         pictures = [payload.original_hashes[u * size : (u + 1) * size] for u in updates]
-        donors = pick_donors(batches, controls, pictures)
+        alone = payload.threat.update == "none"
+        donors = pick_other_classes(batches, controls) if alone else pick_donors(batches, controls, pictures)
         pairs = [(target, donor) for target, donor in zip(controls, donors, strict=True) if donor is not None]
         plans += [
             ShardPlan("mismatched", tuple(t for t, _ in part), tuple(d for _, d in part))
@@ -120,8 +122,8 @@ def plan_attack(payload: AttackJob, labels: Sequence[int], room: Room | None = N
     if "prior" in attack.controls:
         plans += [ShardPlan("prior", tuple(part)) for part in _parts(controls, width)]
     if easy_case(payload.threat, attack.updates) is not None:
-        alone = max(1, slots // restarts)
-        plans += [ShardPlan("easy", tuple(part)) for part in _parts(controls, alone)]
+        lone = max(1, slots // restarts)
+        plans += [ShardPlan("easy", tuple(part)) for part in _parts(controls, lone)]
     return plans
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, insert, select, update
 from core.jobs.events import Event
 from core.jobs.payloads import AttackJob
 from core.jobs.plan import ShardPlan
-from core.leakage.pairing import pair_batches
+from core.leakage.pairing import pair_batches, pair_nearest
 from core.storage.artifacts import ArtifactStore
 from core.storage.database import bump, insert_once
 from core.storage.schema import job_progress, jobs, pairings, previews, reconstructions, shards, updates
@@ -136,6 +136,34 @@ def pair_images(
         for n, u in enumerate(shard.plan.targets)
         for r in range(restarts)
         for b in range(size)
+    ]
+    return paired, pairing.method, pairing.cost_name
+
+
+def pair_with_nearest(
+    artifacts: ArtifactStore,
+    shard: ShardRow,
+    payload: AttackJob,
+    event: Event,
+    originals: Sequence[np.ndarray],
+    labels: Sequence[int],
+) -> tuple[list[PairedImage], str, str]:
+    """As `pair_images`, for what was made from the model alone: each image goes to the nearest original of its class.
+
+    originals, labels: all of the job. A control is compared with the class that its target has.
+    """
+    images, slots = event.arrays["images"], payload.threat.batch_size
+    classes = np.array([[labels[u * slots + b] for b in range(images.shape[2])] for u in shard.plan.targets])
+    pairing = pair_nearest(originals, labels, images, classes)
+    paired = [
+        PairedImage(
+            target=shard.plan.targets[n] * slots + b,
+            restart=r,
+            image_sha=artifacts.put_png(images[n, r, b]),
+            place=int(pairing.permutation[n, r, b]),
+            cost=finite(pairing.costs[n, r, b]),
+        )
+        for n, r, b in np.ndindex(*images.shape[:3])
     ]
     return paired, pairing.method, pairing.cost_name
 

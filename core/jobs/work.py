@@ -225,13 +225,20 @@ class JobWork:
         if event.kind == "checkpoint":
             sha = self.store.artifacts.put_bytes(event.arrays["state"].tobytes(), ".bin")
             return [lambda c: obsolete.append(results.store_checkpoint(c, shard, event, sha))]
-        size, pixels = payload.threat.batch_size, self._pixels()
-        originals = [pixels[u * size + b] for u in shard.plan.targets for b in range(size)]
-        paired = results.pair_images(self.store.artifacts, shard, payload, event, originals)
+        paired = self._paired(shard, payload, event)
         return [
             lambda c: results.store_reconstructions(c, shard, payload, event, paired),
             lambda c: obsolete.append(results.finish_shard(c, shard)),
         ]
+
+    def _paired(self, shard: ShardRow, payload: AttackJob, event: Event) -> tuple[list[results.PairedImage], str, str]:
+        """The images of a result, written, each with its original."""
+        size, pixels, artifacts = payload.threat.batch_size, self._pixels(), self.store.artifacts
+        if payload.threat.update == "none":
+            labels = original_labels(self.store, payload)
+            return results.pair_with_nearest(artifacts, shard, payload, event, pixels, labels)
+        originals = [pixels[u * size + b] for u in shard.plan.targets for b in range(size)]
+        return results.pair_images(artifacts, shard, payload, event, originals)
 
     def _failure(self, shard: ShardRow, event: Event) -> Later:
         """Queue the shard again, in halves after an out-of-memory; an error that repeats at once fails the job."""

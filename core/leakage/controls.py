@@ -56,6 +56,21 @@ def pick_donors(
     return tuple(donor(target) for target in targets)
 
 
+def pick_other_classes(labels: Sequence[Sequence[int]], targets: Sequence[int]) -> tuple[int | None, ...]:
+    """The mismatched control of an attack on the model alone, which has no gradient to swap: for each target the next
+    update that holds none of its classes, whose classes the attack is asked for instead; None where there is none.
+
+    labels: all updates of the job, M × B.
+    """
+    count = len(labels)
+
+    def donor(target: int) -> int | None:
+        others = ((target + step) % count for step in range(1, count))
+        return next((other for other in others if set(labels[other]).isdisjoint(labels[target])), None)
+
+    return tuple(donor(target) for target in targets)
+
+
 def easy_case(threat: ThreatModel, updates: Sequence[str]) -> ThreatModel | None:
     """The undefended threat model of one image with all that an attacker may be told, or None where this is it.
 
@@ -73,7 +88,8 @@ def easy_case(threat: ThreatModel, updates: Sequence[str]) -> ThreatModel | None
 
 def mismatched(observation: Observation, gradients_of: Observation) -> Observation:
     """`observation` with all that comes from the N updates of `gradients_of`: their gradients (or weight differences)
-    and their private batches' statistics. Labels, model and all else are kept.
+    and their private batches' statistics. Labels, model and all else are kept. An attack on the model alone is asked
+    for the classes of `gradients_of` instead.
 
     Raises UserError when the two are not as many updates of one model, batch size and kind.
     """
@@ -82,6 +98,8 @@ def mismatched(observation: Observation, gradients_of: Observation) -> Observati
         shared = [{name: tensor.shape for name, tensor in part.items()} for part in (one.gradients, one.statistics)]
         return (shared, one.batch_size, one.update, one.clients, one.local)
 
+    if observation.update == gradients_of.update == "none" and kind(observation) == kind(gradients_of):
+        return replace(observation, labels=gradients_of.labels)
     if not observation.gradients or kind(observation) != kind(gradients_of):
         raise UserError(
             "The mismatched control needs as many updates of the same model, batch size and kind as it replaces."
