@@ -9,7 +9,8 @@ import streamlit as st
 from core.attacks import ATTACKS, configure
 from core.attacks.base import Attack
 from core.leakage.threat import ThreatModel
-from pages import _shared, _threat_words
+from core.report import threat_words
+from pages import _shared
 from pages._audit_knobs import changed_line, knobs
 from pages._audit_threat import unfit
 
@@ -116,15 +117,7 @@ def _about(attack: Attack) -> None:
     st.caption(
         f"**{_shared.plain(attack.title)}.** {_shared.plain(attack.summary)} Source: {_shared.plain(attack.source)}"
     )
-    st.caption(_shared.plain(_assumes(attack)))
-
-
-def _assumes(attack: Attack) -> str:
-    """What the attack takes, in one sentence."""
-    if attack.model_only:
-        return "Needs the model alone; each image is compared with the nearest original of its class."
-    shared = " or ".join(_threat_words.UPDATES[one] for one in attack.updates)
-    return f"Needs: {shared}; {_threat_words.images(attack.max_batch)} an update at most."
+    st.caption(_shared.plain(threat_words.needs(attack)))
 
 
 def _others(reasons: Mapping[str, str], attack: Attack) -> None:

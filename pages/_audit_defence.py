@@ -12,6 +12,7 @@ from core.leakage.defences import DEFENCES, check_defences, configure_defence
 from core.leakage.defences.base import Defence
 from core.leakage.defences.text import read_defence, write_defence
 from core.leakage.threat import ChosenDefence, ThreatModel
+from core.models.spec import ModelSpec
 from pages import _shared
 from pages._audit_knobs import changed_line, knobs
 
@@ -30,7 +31,7 @@ class Slot:
     settings: dict[str, Any]
 
 
-def choose_defences(threat: ThreatModel) -> tuple[ThreatModel, bool]:
+def choose_defences(threat: ThreatModel, spec: ModelSpec | None) -> tuple[ThreatModel, bool]:
     """Draw the list: (the threat model with its defences in order, whether they and their settings hold together)."""
     _read_link()
     held: list[Slot] = st.session_state[HELD]
@@ -60,7 +61,7 @@ def choose_defences(threat: ThreatModel) -> tuple[ThreatModel, bool]:
     _write_link(chosen)
     defended = replace(threat, defences=chosen, adaptive=bool(told))
     try:
-        check_defences(defended)
+        check_defences(defended, spec)
     except UserError as error:
         st.error(_shared.plain(str(error)), icon=":material/error:")
         return defended, False

@@ -9,7 +9,8 @@ from core.errors import UserError
 from core.jobs.plan import check_fits
 from core.leakage.threat import CHOICES, MAX_BATCH, ThreatModel, check_threat
 from core.models.catalogue import CATALOGUE
-from pages import _shared, _threat_words
+from core.report import threat_words
+from pages import _shared
 from pages._audit_model import ChosenModel
 
 NARROW = 150  # px of a number's field
@@ -40,7 +41,7 @@ def choose_threat(model: ChosenModel | None, count: int | None) -> tuple[ThreatM
     if wrong:
         st.error(_shared.plain(wrong), icon=":material/error:")
     else:
-        st.caption(_threat_words.sentence(threat))
+        st.caption(threat_words.sentence(threat))
     return threat, not wrong
 
 
@@ -53,7 +54,7 @@ def problem(threat: ThreatModel, count: int | None) -> str:
     if count is not None and count % threat.batch_size:
         fitting = [str(size) for size in range(1, min(count, MAX_BATCH) + 1) if count % size == 0]
         return (
-            f"{_threat_words.images(count)} do not fill updates of {threat.batch_size}; choose updates of "
+            f"{threat_words.images(count)} do not fill updates of {threat.batch_size}; choose updates of "
             f"{', '.join(fitting)}, or a multiple of {threat.batch_size} images."
         )
     return ""

@@ -10,10 +10,11 @@ from core.jobs.queue import set_wanted
 from core.jobs.rescore import rescore
 from core.leakage.threat import ThreatModel
 from core.models.catalogue import CATALOGUE
+from core.report import threat_words
 from core.report.names import short_name
 from core.report.runs import Curve, Run, curve, frames, remaining_seconds
 from core.report.views import without_weights
-from pages import _shared, _threat_words
+from pages import _shared
 
 POLL_SECONDS = 1.5  # a live panel's clock; a resting one does not poll
 FRAMES = 8
@@ -118,7 +119,7 @@ def settings_rows(run: Run) -> list[dict[str, str]]:
         "Mean and standard deviation": f"{_row(model['mean'])}; {_row(model['std'])}",
         "Weights (start of sha256)": weights,
         "Originals": _shared.count(len(asked["originals"])),
-        **_threat_words.rows(ThreatModel.from_dict(asked["threat"])),
+        **threat_words.rows(ThreatModel.from_dict(asked["threat"])),
         "Attack": ATTACKS[asked["attack"]].title if asked["attack"] in ATTACKS else asked["attack"],
         **{f"Attack: {name.replace('_', ' ')}": value for name, value in asked["config"].items()},
         "Seed": asked["seed"],

@@ -5,6 +5,7 @@ import streamlit as st
 from core.attacks import ATTACKS
 from core.errors import UserError
 from core.jobs.compose import AttackRequest, check, submit_attack
+from core.jobs.outlook import outlook
 from core.report.estimate import Work, estimate, iterations_of
 from core.report.runs import run, runs
 from pages import _audit_attack, _audit_defence, _audit_images, _audit_model, _audit_threat, _progress, _shared
@@ -113,7 +114,7 @@ def composer() -> None:
         with st.container(border=True):
             threat, sound = _audit_threat.choose_threat(model, None if images is None else len(images.prepared))
         with st.container(border=True):
-            threat, defended = _audit_defence.choose_defences(threat)
+            threat, defended = _audit_defence.choose_defences(threat, model.spec if model else None)
     with right, st.container(border=True, height="stretch"):
         attack, config, seed, controls, device = _audit_attack.choose_attack(threat)
     if refused:
@@ -155,6 +156,8 @@ def ready_to_launch(request: AttackRequest) -> None:
         st.warning(_shared.plain(str(error)), icon=":material/error:")
         st.button("Launch", type="primary", disabled=True, key="launch")
         return
+    for sentence in outlook(request):
+        st.warning(_shared.plain(sentence), icon=":material/warning:")
     config = _audit_attack.complete(request.attack, request.config)
     work = Work(
         architecture=request.spec.architecture,

@@ -4,9 +4,13 @@ import argparse
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from core.commands.audit_threat import add_threat_arguments, threat_model
 from core.errors import UserError
+
+if TYPE_CHECKING:
+    from core.jobs.compose import AttackRequest
 
 HELP = "Attack a model's updates, score the reconstructions and write everything to a folder."
 EXAMPLES = """examples:
@@ -14,18 +18,27 @@ EXAMPLES = """examples:
   python -m core audit --model convnet-narrow --images photos --attack inverting-gradients --set steps=300 --out out
   python -m core audit --weights victim.safetensors --architecture resnet20-4 --num-classes 100 \\
       --images my_pictures/ --labels labels.csv --attack inverting-gradients --out out
+  python -m core audit --model lenet --images photos --limit 4 --attack dlg --update weights --batch-size 2 \\
+      --local-epochs 2 --defence clip:norm=0.5 --defence gaussian:std=0.01 --out out
+  python -m core audit --again out/run.json --out out2
+  python -m core audit --list-attacks
+  python -m core audit --list-defences gaussian
 
 what it writes:
   out/originals/NAME.png         the very pixels whose update was shared
+  out/sources/NAME.png           the same before a defence on the input, where there was one
   out/reconstructions/NAME.png   what the attack made of the update (the restart that it chose itself)
-  out/controls/ROLE/NAME.png     the same attack with a mismatched gradient, and with its prior alone
+  out/controls/ROLE/NAME.png     the same attack with a mismatched gradient, with its prior alone, and in the
+                                 undefended easy case
   out/scores.csv                 one row a reconstruction; `seconds` is its share of its shard's time
-  out/run.json                   everything needed to run it again
+  out/run.json                   everything needed to run it again, with --again
 """
+ALONE = ("again", "out", "device", "weights")  # what --again takes
+PARSERS = ("command", "run")  # argparse's own
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of DESIGN.md's command line."""
+    """Declare the arguments of DESIGN.md's command line. Defaults are set later: `--again` must know what was said."""
     model = parser.add_argument_group("the model")
     model.add_argument("--model", metavar="NAME", help="a preset, such as lenet or convnet-faces")
     model.add_argument("--weights", type=Path, metavar="FILE", help="safetensors or state dict of your own model")
@@ -36,21 +49,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--mean", metavar="R,G,B", help="normalisation mean, one number a channel")
     model.add_argument("--std", metavar="R,G,B", help="normalisation standard deviation, one number a channel")
     images = parser.add_argument_group("the images")
-    images.add_argument("--images", required=True, metavar="SET|FOLDER", help="lfw, photos, or a folder of images")
+    images.add_argument("--images", metavar="SET|FOLDER", help="lfw, photos, or a folder of images")
     images.add_argument("--labels", type=Path, metavar="FILE.csv", help="columns name and label")
     images.add_argument("--limit", type=int, metavar="N", help="use the first N images")
-    threat = parser.add_argument_group("the threat model")
-    threat.add_argument("--batch-size", type=int, default=1, metavar="B", help="images an update (default: 1)")
-    threat.add_argument("--batchnorm", choices=("eval", "train"), default="eval", help="its mode in the victim's step")
-    threat.add_argument("--label-knowledge", choices=("known", "inferred"), default="known", help="granted or not")
-    threat.add_argument("--defence", default="none", metavar="NAME", help="defence on the update (default: none)")
+    add_threat_arguments(parser)
     attack = parser.add_argument_group("the attack")
-    attack.add_argument("--attack", required=True, metavar="NAME", help="such as dlg or inverting-gradients")
-    attack.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one of its settings")
-    attack.add_argument("--controls", type=int, default=2, metavar="N", help="updates attacked again as controls")
-    attack.add_argument("--seed", type=int, default=0)
-    attack.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    attack.add_argument("--attack", metavar="NAME", help="such as dlg or inverting-gradients; see --list-attacks")
+    attack.add_argument("--set", action="append", metavar="KEY=VALUE", help="change one of its settings")
+    attack.add_argument("--controls", type=int, metavar="N", help="updates attacked again as controls (default: 2)")
+    attack.add_argument("--seed", type=int, help="of everything that is drawn (default: 0)")
+    attack.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or cuda:1 (default: auto)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to")
+    parser.add_argument("--again", type=Path, metavar="RUN.json", help="repeat the run that this file describes")
+    for what in ("attacks", "defences"):
+        said = f"print every one of the {what} with its settings, or NAME alone, and stop"
+        parser.add_argument(f"--list-{what}", nargs="?", const="", metavar="NAME", help=said)
 
 
 @dataclass(frozen=True)
@@ -64,38 +77,76 @@ class Victim:
 
 def run(arguments: argparse.Namespace) -> int:
     """Attack, score, write; 0 when every reconstruction was made and written."""
-    from core.commands import audit_output, audit_run
-    from core.images.load import load_images
-    from core.jobs.compose import AttackRequest, check
-    from core.leakage.threat import ThreatModel
+    from core.commands import audit_lists, audit_output, audit_run
+    from core.jobs.compose import check
+    from core.jobs.outlook import outlook
 
-    if arguments.defence != "none":
-        raise UserError(f"There is no defence called {arguments.defence[:80]!r}; this version knows only none.")
+    if arguments.list_attacks is not None or arguments.list_defences is not None:
+        for lines, name in (
+            (audit_lists.attack_lines, arguments.list_attacks),
+            (audit_lists.defence_lines, arguments.list_defences),
+        ):
+            for line in lines(name) if name is not None else ():
+                print(line)
+        return 0
+    if arguments.out is None:
+        raise UserError("--out DIR is missing: the folder to write to.")
     audit_output.check_folder(arguments.out)
-    victim = _victim(arguments)
-    source = arguments.images
-    prepared = load_images(
-        source, spec=victim.spec, limit=arguments.limit, seed=arguments.seed, labels=arguments.labels
-    )
-    request = AttackRequest(
-        victim.spec,
-        victim.name,
-        victim.weights,
-        Path(source).name,
-        tuple(prepared),
-        arguments.attack,
-        _settings(arguments.set),
-        ThreatModel(arguments.batch_size, arguments.batchnorm, arguments.label_knowledge),
-        arguments.seed,
-        min(arguments.controls, len(prepared) // max(1, arguments.batch_size)),
-        arguments.device,
-    )
+    request = _again(arguments) if arguments.again is not None else _request(arguments)
     check(request)
+    for sentence in outlook(request):
+        print(f"note: {sentence}", file=sys.stderr)
     result = audit_run.attack_and_score(request, bar=sys.stderr.isatty())
     audit_output.write(arguments.out, request, result, asdict(request.threat))
     for line in audit_output.summary(result):
         print(line)
     return 0
+
+
+def _again(arguments: argparse.Namespace) -> "AttackRequest":
+    """The request of an earlier run; nothing of it can be changed by the way."""
+    from core.commands.audit_again import request_again
+
+    others = [name for name, value in vars(arguments).items() if value is not None and name not in (*ALONE, *PARSERS)]
+    if others:
+        flag = {"labels_known": "label-knowledge"}.get(others[0], others[0].replace("_", "-"))
+        raise UserError(f"--again takes everything but --out and --device from the file; leave out --{flag}.")
+    request, note = request_again(arguments.again, arguments.weights, arguments.device)
+    if note:
+        print(f"note: {note}", file=sys.stderr)
+    return request
+
+
+def _request(arguments: argparse.Namespace) -> "AttackRequest":
+    """The request that the flags make."""
+    from core.attacks import ATTACKS
+    from core.images.load import load_images
+    from core.jobs.compose import AttackRequest
+    from core.registry import look_up
+
+    for name, what in (("images", "SET|FOLDER, what to attack"), ("attack", "NAME, how; --list-attacks shows them")):
+        if getattr(arguments, name) is None:
+            raise UserError(f"--{name} is missing: --{name} {what}.")
+    attack = look_up(ATTACKS, arguments.attack, "attack")
+    threat = threat_model(arguments, attack)
+    victim, seed = _victim(arguments), arguments.seed or 0
+    prepared = load_images(
+        arguments.images, spec=victim.spec, limit=arguments.limit, seed=seed, labels=arguments.labels
+    )
+    controls = 2 if arguments.controls is None else arguments.controls
+    return AttackRequest(
+        victim.spec,
+        victim.name,
+        victim.weights,
+        Path(arguments.images).name,
+        tuple(prepared),
+        attack.name,
+        _settings(arguments.set or []),
+        threat,
+        seed,
+        min(controls, len(prepared) // max(1, threat.batch_size)),
+        arguments.device or "auto",
+    )
 
 
 def _settings(pairs: list[str]) -> dict[str, str]:

@@ -14,10 +14,11 @@ import numpy as np
 import core
 from core.commands.audit_run import ROLES, AuditResult, Row
 from core.errors import UserError
-from core.jobs.compose import AttackRequest
+from core.jobs.compose import AttackRequest, defend
+from core.leakage.pairing import COSTS, NEAREST
 from core.statistics.estimate import json_number
 
-OURS = ("originals", "reconstructions", "controls", "scores.csv", "run.json")
+OURS = ("originals", "sources", "reconstructions", "controls", "scores.csv", "run.json")
 
 
 def check_folder(out: Path) -> None:
@@ -54,6 +55,7 @@ def _write(out: Path, request: AttackRequest, result: AuditResult, threat: dict[
     part = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
         _write_images(part, result.rows)
+        _write_originals(part, request)
         (part / "scores.csv").write_bytes(_table(result))
         text = json.dumps(_run_record(request, result, threat), indent=2, allow_nan=False)
         (part / "run.json").write_text(text + "\n", encoding="utf-8")
@@ -98,9 +100,18 @@ def _write_images(folder: Path, rows: list[Row]) -> None:
         target = places.get(row.role, folder / "controls" / row.role)
         target.mkdir(parents=True, exist_ok=True)
         (target / f"{row.name}.png").write_bytes(encode_png(row.reconstruction))
-        if row.role == "attack":
-            (folder / "originals").mkdir(exist_ok=True)
-            (folder / "originals" / f"{row.name}.png").write_bytes(encode_png(row.original))
+
+
+def _write_originals(folder: Path, request: AttackRequest) -> None:
+    """Every original, and what it was before an input defence where one changed it: `--again` starts from there."""
+    from core.storage.artifacts import encode_png
+
+    for before, after in zip(request.prepared, defend(request).prepared, strict=True):
+        (folder / "originals").mkdir(exist_ok=True)
+        (folder / "originals" / f"{after.name}.png").write_bytes(encode_png(after.original))
+        if not np.array_equal(before.original, after.original):
+            (folder / "sources").mkdir(exist_ok=True)
+            (folder / "sources" / f"{before.name}.png").write_bytes(encode_png(before.original))
 
 
 def _table(result: AuditResult) -> bytes:
@@ -138,8 +149,10 @@ def _run_record(request: AttackRequest, result: AuditResult, threat: dict[str, A
         "attack": request.attack,
         "config": result.payload["config"],
         "seed": request.seed,
+        "asked": {"controls": request.controls, "device": request.device},
         "original_pixels_sha256": list(result.payload["original_hashes"]),
         "status": {row.name: row.status for row in result.rows if row.role == "attack"},
+        **_nearest(result),
         "warnings": result.warnings,
         "shards": result.records,
         "metrics": result.scoring,
@@ -147,6 +160,12 @@ def _run_record(request: AttackRequest, result: AuditResult, threat: dict[str, A
         "controls": {role: _control_scores(result, role) for role in sorted(roles)},
         "timings": {"attack_seconds": sum(row.seconds for row in result.rows if row.role == "attack")},
     }
+
+
+def _nearest(result: AuditResult) -> dict[str, Any]:
+    """Of attacks on the model alone: which original each reconstruction is compared with, and how it was found."""
+    pairs = {row.name: row.nearest for row in result.rows if row.role == "attack" and row.nearest}
+    return {"pairing": {"method": NEAREST, "cost": COSTS[0], "originals": pairs}} if pairs else {}
 
 
 def _control_scores(result: AuditResult, role: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from core.attacks.base import Attack
 from core.leakage.defences import DEFENCES
 from core.leakage.threat import ThreatModel
 
@@ -12,6 +13,14 @@ UPDATES = {"gradients": "gradient (FedSGD)", "weights": "new weights (FedAvg)", 
 def images(count: int) -> str:
     """ "1 image", "8 images"."""
     return f"{count} image{'' if count == 1 else 's'}"
+
+
+def needs(attack: Attack) -> str:
+    """What the attack takes, in one sentence."""
+    if attack.model_only:
+        return "Needs the model alone; each image is compared with the nearest original of its class."
+    shared = " or ".join(UPDATES[one] for one in attack.updates)
+    return f"Needs: {shared}; {images(attack.max_batch)} an update at most."
 
 
 def sentence(threat: ThreatModel) -> str:
