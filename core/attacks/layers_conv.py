@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.attacks import precision
+
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """(…, M, L) @ (…, L, N): every per-problem weight gradient of a layer with a matrix goes through here."""
-    return left @ right
+    return precision.product(left, right)
 
 
 def conv_weight_gradient(
