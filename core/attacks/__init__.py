@@ -10,6 +10,7 @@ from core.attacks.base import Attack
 from core.attacks.cpl import CPL_SAPAG
 from core.attacks.deep_inversion import DEEP_INVERSION
 from core.attacks.dlg import DLG, DLG_PAPER
+from core.attacks.fedavg import SIMULATED, SME
 from core.attacks.gradinversion import GRADINVERSION, GRADINVERSION_PAPER
 from core.attacks.huang import HUANG, HUANG_PAPER
 from core.attacks.idlg import IDLG, IDLG_PAPER
@@ -40,6 +41,8 @@ for _attack in (
     MODERN_LONG,
     MI_FACE,
     DEEP_INVERSION,
+    SIMULATED,
+    SME,
 ):
     register(ATTACKS, _attack.name, _attack)
 

@@ -194,7 +194,8 @@ class Descent:
     def frame(self, losses: Tensor) -> np.ndarray:
         """(N, B, H, W, C) uint8, the best restart of each update."""
         best = losses.nan_to_num(torch.inf).argmin(1)
-        images = self.unit_images().unflatten(0, losses.shape)
+        images = self.unit_images()
+        images = images.reshape(*losses.shape, *images.shape[1:])
         return engine.to_pixels(images[torch.arange(len(best), device=best.device), best])
 
     def state(self) -> dict[str, Tensor]:
@@ -210,7 +211,7 @@ class Descent:
         for book, part in (("active", self.active), ("plateau", self.plateau)):
             part.load({name: state[f"{book}.{name}"] for name in part.state()})
 
-    _OWN = ("image", "mean", "square", "losses", "best")
+    _OWN: tuple[str, ...] = ("image", "mean", "square", "losses", "best")
 
 
 def _wide(mask: Tensor) -> Tensor:
