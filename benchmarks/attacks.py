@@ -6,7 +6,8 @@
 An image-step is one step of Inverting Gradients (forward, gradient, cost, double backward, Adam) on one image. Every
 cell runs in a process of its own. A cell that would take too long or that did not fit is printed as such. PSNR is the
 median over the images after --steps steps from N(0, 1) starts: it compares forms at equal steps, and says nothing of a
-full attack.
+full attack. "Per CPU second" counts what the process computed instead of the clock: on a busy machine, with one thread,
+it is nearer to what an idle one gives.
 --breaching-python names a Python that has torch, this project's requirements and `breaching`;
 --invertinggradients names a checkout of github.com/JonasGeiping/invertinggradients.
 """
@@ -37,8 +38,9 @@ def main() -> None:
     peak = child(options, what="matmul")
     best = max(peak.values()) if "error" not in peak else float("nan")
     print("Matrix product: " + ", ".join(f"{mode} {value / 1e9:,.0f} GFLOP/s" for mode, value in peak.items()) + "\n")
-    print(f"| model | size | images | image-steps / s | peak GiB | PSNR after {options.steps} steps | engine |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | --- |", flush=True)
+    head = ("model", "size", "images", "image-steps / s", "per CPU second", "peak GiB")
+    print(f"| {' | '.join(head)} | PSNR after {options.steps} steps | engine |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |", flush=True)
     costs = []
     for model in options.models:
         for size in options.sizes:
@@ -62,12 +64,12 @@ def cells(options: argparse.Namespace, model: str, size: int) -> list[float]:
         about = f"| {model} | {size} | {images}"
         left = images * (options.steps + 3) / rates[-1] if rates else 0.0
         if left > options.limit:
-            print(f"{about} | not run: about {left:.0f} s at the rate above | | | SemSight |", flush=True)
+            print(f"{about} | not run: about {left:.0f} s at the rate above | | | | SemSight |", flush=True)
             continue
         found = child(options, what="ours", model=model, size=size, images=images)
         print(f"{about} | {row(found)} | SemSight{form(found)} |", flush=True)
         if "rate" in found:
-            rates.append(found["rate"])
+            rates.append(found["rate" if options.device.startswith("cuda") or options.threads > 1 else "work_rate"])
     for peer in peers(options):
         found = child(options, peer=peer, model=model, size=size, images=PEER_IMAGES)
         print(f"| {model} | {size} | 1, {PEER_IMAGES} in turn | {row(found)} | {peer} |", flush=True)
@@ -98,8 +100,8 @@ def child(options: argparse.Namespace, *, peer: str = "", **asked: Any) -> dict[
 def row(found: dict[str, Any]) -> str:
     """Rate, memory and PSNR, or why there are none."""
     if "error" in found:
-        return f"{said(found)} | |"
-    return f"{found['rate']:.2f} | {found['peak'] / GIB:.2f} | {found['psnr']:.2f}"
+        return f"{said(found)} | | |"
+    return f"{found['rate']:.2f} | {found['work_rate']:.2f} | {found['peak'] / GIB:.2f} | {found['psnr']:.2f}"
 
 
 def said(found: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.attacks import memory
+from core.attacks import memory, precision
 from core.attacks.active import CONVERGED, DIVERGED, RUNNING, Active
 from core.attacks.engine import record_of, set_up
 from core.attacks.passes import Passes, step
@@ -175,3 +175,17 @@ def test_without_patience_nothing_converges():
     for _ in range(5):
         active.judge(torch.ones(2), torch.zeros(2, 1))
     assert active.rows.tolist() == [0, 1]
+
+
+def test_a_coarse_precision_is_checked_again_later_and_made_finer_never_coarser(monkeypatch):
+    points, rows = problems(2)
+    answers = iter(["tf32", "bf16", "float32", "bf16"])  # the start, then what each later check would choose
+    monkeypatch.setattr(precision, "choose", lambda *_a: precision.Choice(next(answers)))
+    passes = Passes(CPU, 2)
+    passes._recheck = 2  # after evaluations 2, 4, 8, …
+    modes = []
+    for _ in range(9):
+        passes.evaluate(cubes, points, rows)
+        modes.append(passes.choice.mode)
+    assert modes == ["tf32"] * 4 + ["float32"] * 5
+    assert next(answers) == "bf16"  # float32 is final: nothing was checked after 8
