@@ -13,7 +13,7 @@ from core.images.picture import Prepared
 from core.jobs.payloads import AttackJob
 from core.jobs.plan import check_fits
 from core.jobs.queue import Submitted, original_hashes, store_model, store_originals, submit
-from core.leakage.defences import check_defences
+from core.leakage.defences import check_defences, completed
 from core.leakage.defences.pictures import defended
 from core.leakage.threat import ThreatModel, check_threat
 from core.models.catalogue import check_spec, check_train_mode
@@ -98,7 +98,7 @@ def submit_attack(store: Store, request: AttackRequest, *, anew: bool = False) -
     anew runs it again all the same. Raises UserError as `check` and `configure` do.
     """
     check(request)
-    request = after_input_defences(request)
+    request = defend(request)
     config = asdict(configure(request.attack, dict(request.config)))
     store_model(store, request.spec, request.model_name, request.weights)
     ids = store_originals(store, request.dataset, request.prepared)
@@ -116,18 +116,22 @@ def submit_attack(store: Store, request: AttackRequest, *, anew: bool = False) -
     return submit(store, payload, title(request), anew=anew)
 
 
-def after_input_defences(request: AttackRequest) -> AttackRequest:
-    """The request with originals as the victim gets them; their sources stay. For a request that nobody has stored."""
-    return replace(request, prepared=defended(request.prepared, request.threat, request.seed))
+def defend(request: AttackRequest) -> AttackRequest:
+    """The request with originals as the victim gets them, and all settings of its defences. Once for each request."""
+    threat = completed(request.threat)
+    return replace(request, prepared=defended(request.prepared, threat, request.seed), threat=threat)
 
 
 def title(request: AttackRequest) -> str:
-    """A run's name in lists, such as "dlg on lenet · 8 lfw · seed 0"."""
-    count, batch = len(request.prepared), request.threat.batch_size
-    parts = [f"{request.attack} on {request.model_name}", f"{count} {request.dataset}", f"seed {request.seed}"]
-    if batch > 1:
-        parts.insert(2, f"batch {batch}")
-    return " · ".join(parts)[:300]
+    """A run's name in lists, such as "dlg on lenet · 8 lfw · batch 4 · FedAvg · clip · seed 0"."""
+    threat = request.threat
+    parts = [f"{request.attack} on {request.model_name}", f"{len(request.prepared)} {request.dataset}"]
+    if threat.batch_size > 1:
+        parts.append(f"batch {threat.batch_size}")
+    if threat.update == "weights":
+        parts.append("FedAvg")
+    parts += [chosen.name for chosen in threat.defences]
+    return " · ".join([*parts, f"seed {request.seed}"])[:300]
 
 
 def _check_image(image: Prepared, spec: ModelSpec) -> None:
