@@ -12,6 +12,7 @@ import torch
 
 from core.attacks.label_rules import LABEL_RULES, label_accuracy
 from core.attacks.labels import recover_labels
+from core.errors import UserError
 from core.images.load import load_images
 from core.leakage.observation import Observation
 from core.leakage.threat import ThreatModel
@@ -46,6 +47,20 @@ def observed(name: str, updates: int, threat: ThreatModel, seed: int = 0) -> tup
     model = build_model(spec, None if weights is None else load_weights(weights))
     observation, _ = observe(model, spec, images, torch.from_numpy(labels), threat)
     return observation, labels
+
+
+def cell(observation: Observation, rule: str, labels: np.ndarray) -> str:
+    """A rule's accuracy in words; a dash where it cannot work."""
+    try:
+        return words(recover_labels(observation, rule).numpy(), labels)
+    except UserError:
+        return "–"
+
+
+def words(found: np.ndarray, labels: np.ndarray) -> str:
+    """Mean share in percent, and the share of updates with all labels right."""
+    measured = label_accuracy(found, labels)
+    return f"{100 * measured.mean:.0f} ({100 * measured.exact.mean():.0f})"
 
 
 def main() -> None:

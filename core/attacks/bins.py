@@ -15,6 +15,7 @@ from core.attacks.first_layer import (
     SAME,
     Reading,
     finish,
+    has,
     known_labels,
     nothing,
     off_grid,
@@ -78,7 +79,10 @@ def choose(images: Tensor, energy: Tensor, in_bin: Tensor, size: int) -> Reading
     certain = off_grid(images) < GRID
     whole = images.clamp(-SAME, 1 + SAME).eq(images).all(1) & in_bin
     rank = certain.int() * 2 + (whole & ~certain).int()
-    places = sorted(range(len(images)), key=lambda i: (-int(rank[i]), -float(energy[i])))[:size]
+    places: list[int] = []
+    for place in sorted(range(len(images)), key=lambda i: (-int(rank[i]), -float(energy[i]))):
+        if len(places) < size and not has(images, places, place):
+            places.append(place)
     exact = int(certain[places].sum())
     grey = images.new_full((size - len(places), images.shape[1]), 0.5)
     loss = 1 - float(energy[places].sum() / energy.sum())

@@ -179,7 +179,7 @@ def choose(candidates: Candidates, size: int, total: float) -> Reading:
     taken: list[int] = []
     for tier in (certain, agreed & ~certain):
         for place in sorted(tier.nonzero()[:, 0].tolist(), key=lambda i: -float(energy[i])):
-            if len(taken) < size and not _has(images, taken, place):
+            if len(taken) < size and not has(images, taken, place):
                 taken.append(place)
     exact = int(certain[taken].sum()) if taken else 0
     taken += _furthest(images, taken, size - len(taken))
@@ -190,14 +190,17 @@ def choose(candidates: Candidates, size: int, total: float) -> Reading:
 
 
 def off_grid(images: Tensor) -> Tensor:
-    """(M, D) on the [0, 1] scale -> (M,) mean distance from whole multiples of 1/255, in those steps; ∞ outside."""
+    """(M, D) on the [0, 1] scale -> (M,) mean distance from whole multiples of 1/255, in those steps; ∞ for what leaves
+    the image box, and for a flat image, which may lie on the grid by chance."""
     steps = images * 255
     distance = (steps - steps.round()).abs().mean(1)
     inside = (images > -SAME).all(1) & (images < 1 + SAME).all(1)
-    return distance.masked_fill(~inside, torch.inf)
+    flat = images.amax(1) - images.amin(1) < SAME
+    return distance.masked_fill(~inside | flat, torch.inf)
 
 
-def _has(images: Tensor, taken: Sequence[int], place: int) -> bool:
+def has(images: Tensor, taken: Sequence[int], place: int) -> bool:
+    """Whether the image at `place` is one of those taken, but for rounding."""
     return any(float((images[place] - images[other]).abs().mean()) < SAME for other in taken)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from core.attacks.label_rules import check_label_rule
 from core.errors import UserError
@@ -41,7 +42,12 @@ def recover_labels(observation: Observation, rule: str = "auto") -> Tensor:
         found = from_bias(bias, size, made_up(observation)[0] if rule == "bias-corrected" else None)
     elif rule == "wainakh-star":
         expected, features = made_up(observation)
-        found = from_bias(weight.sum(-1) / features, size, expected)
+        if bool((features <= 0).any()):
+            raise UserError(
+                "The model's last features sum to 0 or less on made-up pictures, so wainakh-star cannot scale its rows; "
+                "choose another label rule, or labels: known."
+            )
+        found = from_bias(weight.sum(-1) / features[:, None], size, expected)
     else:
         found = {"idlg": from_signs, "yin": from_minima, "wainakh": from_row_sums}[rule](weight, size)
     blind = torch.tensor([bool(why) for why in unreadable(observation)], device=found.device)
@@ -96,7 +102,7 @@ def from_minima(gradient: Tensor, batch_size: int) -> Tensor:
 def from_bias(gradient: Tensor, batch_size: int, expected: Tensor | None = None) -> Tensor:
     """(N, K) -> (N, B). The gradient is the mean probability of each class minus its share of the batch, so the most
     negative class is picked, 1/B given back to it, and so on. As long as one is below 0 it is proven, as probabilities
-    are not negative. With `expected` (K,) the other picks go by what is left beyond that probability.
+    are not negative. With `expected` (K,) or (N, K) the other picks go by what is left beyond that probability.
     """
     offset = torch.zeros_like(gradient[0]) if expected is None else expected
     left, picked = gradient.clone(), []
@@ -110,9 +116,10 @@ def from_bias(gradient: Tensor, batch_size: int, expected: Tensor | None = None)
     return torch.stack(picked, dim=1).sort(dim=1).values
 
 
-def made_up(observation: Observation) -> tuple[Tensor, float]:
-    """What the model, as it was sent, makes of made-up pictures (flat colours with noise): the mean softmax (K,), and
-    the mean sum of the last layer's features. Raises UserError where that sum is not above 0."""
+def made_up(observation: Observation) -> tuple[Tensor, Tensor]:
+    """What the model makes of made-up pictures, flat colours with noise: the mean softmax (N, K), and the mean sum of
+    the last layer's features (N,). For FedAvg the mean of the weights that were sent and those that came back, between
+    which the client's steps lie."""
     spec = observation.spec
     model = build_model(spec, observation.weights).to(observation.device).requires_grad_(False)
     for layer in model.modules():
@@ -124,11 +131,20 @@ def made_up(observation: Observation) -> tuple[Tensor, float]:
     generator = torch.Generator().manual_seed(0)
     colours = torch.rand(MADE_UP, spec.channels, 1, 1, generator=generator)
     noise = torch.randn(MADE_UP, spec.channels, spec.height, spec.width, generator=generator)
-    images = (colours + 0.2 * noise).clamp(0, 1).to(observation.device)
-    expected = model(normalise(images, spec)).softmax(-1).mean(0)
-    total = float(features[0].flatten(1).sum(1).mean())
-    if not total > 0:
-        raise UserError("The model's last features sum to 0 or less, so its rows tell no labels; choose labels: known.")
+    images = normalise((colours + 0.2 * noise).clamp(0, 1).to(observation.device), spec)
+
+    def look(changed: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        expected = functional_call(model, {**buffers, **changed}, (images,)).softmax(-1).mean(0)
+        return expected, features.pop().flatten(1).sum(1).mean()
+
+    looks = [look({})] * observation.count
+    if observation.local is not None:
+        way = observation.local.lr * observation.local.steps
+        for n in range(observation.count):
+            end = look({name: observation.weights[name] - way * g[n] for name, g in observation.gradients.items()})
+            looks[n] = ((looks[n][0] + end[0]) / 2, (looks[n][1] + end[1]) / 2)
+    expected, total = (torch.stack(column) for column in zip(*looks, strict=True))
     return expected, total
 
 

@@ -111,6 +111,41 @@ def test_batchnorm_in_train_mode_changes_nothing() -> None:
     assert all(image.tobytes() in found for image in alone(pixels[0], IMPRINT.config))
 
 
+@pytest.mark.parametrize(
+    "threat",
+    [
+        ThreatModel(batch_size=8, clients=4),
+        ThreatModel(batch_size=8, update="weights", local_batch=8, local_lr=1.0),  # one local step is one gradient
+        ThreatModel(batch_size=8, update="weights", clients=4, local_batch=2, local_lr=1.0),
+    ],
+)
+def test_averaging_over_clients_hides_no_image(threat: ThreatModel) -> None:
+    pixels = pictures(8, 8)
+    done = attacked(MLP, pixels, threat, bins=512)
+    found = {image.tobytes() for image in done.images[0, 0]}
+    lonely = alone(pixels[0], replace(IMPRINT.config, bins=512))
+    assert len(lonely) >= 5
+    assert all(image.tobytes() in found for image in lonely)
+
+
+def test_many_local_steps_blur_the_bins_and_nothing_is_called_exact_that_is_not() -> None:
+    pixels = pictures(8, 8, updates=2)
+    done = attacked(MLP, pixels, ThreatModel(batch_size=8, update="weights", local_epochs=3, local_lr=1.0), bins=512)
+    for n in range(2):
+        found = {image.tobytes() for image in done.images[n, 0]}
+        exact = sum(image.tobytes() in found for image in pixels[n])
+        assert done.status[n].startswith(f"{exact} of 8 images read exactly")
+        assert exact < 8
+
+
+def test_an_image_that_fills_two_bins_is_taken_once() -> None:
+    image = torch.tensor([[0.0, 51.0, 102.0]]).double() / 255
+    energy = torch.tensor([2.0, 1.0]).double()
+    found = choose(torch.cat([image, image + 1e-6]), energy, torch.tensor([True, True]), 2)
+    assert found.exact == 1
+    assert torch.equal(found.images[1], torch.full((3,), 0.5).double())
+
+
 def test_images_of_one_bin_come_back_mixed_and_the_missing_one_is_grey() -> None:
     pixels = pictures(3, 8)
     pixels[0, 1] = pixels[0, 0, ::-1]  # the same brightness, upside down

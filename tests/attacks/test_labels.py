@@ -132,9 +132,26 @@ def test_made_up_pictures_give_the_models_mean_probability(make) -> None:  # typ
     with torch.no_grad():
         real = torch.from_numpy(pixels[:, 0]).movedim(-1, 1).float() / 255
         hidden = model.body(real.flatten(1))
-        assert torch.allclose(expected, model(real).softmax(1).mean(0), atol=0.02)
-    assert features == pytest.approx(float(hidden.sum(1).mean()), rel=0.4)
-    assert expected.sum().item() == pytest.approx(1.0, abs=1e-5)
+        assert torch.allclose(expected[0], model(real).softmax(1).mean(0), atol=0.02)
+    assert features[0].item() == pytest.approx(float(hidden.sum(1).mean()), rel=0.4)
+    assert expected[0].sum().item() == pytest.approx(1.0, abs=1e-5)
+    assert expected.shape == (30, 10)
+    assert bool((expected == expected[0]).all())  # one model was sent
+
+
+def test_a_fedavg_client_moves_the_expected_probability_on_its_way(make) -> None:  # type: ignore[no-untyped-def]
+    threat = ThreatModel(batch_size=8, update="weights", local_epochs=2, local_batch=2, local_lr=0.05)
+    observation, _, labels = make(RELU, 6, threat)
+    expected, _ = made_up(observation)
+    assert observation.local is not None
+    way = 0.05 * observation.local.steps
+    returned = {name: observation.weights[name] - way * g[3] for name, g in observation.gradients.items()}
+    at_end, _ = made_up(replace(observation, weights=returned, local=None, update="gradients"))
+    at_start, _ = made_up(replace(observation, local=None, update="gradients"))
+    assert torch.allclose(expected[3], (at_start[3] + at_end[3]) / 2, atol=1e-6)
+    shares = label_accuracy(recover_labels(observation).numpy(), labels.numpy()).mean
+    assert shares > 0.85
+    assert shares >= label_accuracy(recover_labels(observation, "idlg").numpy(), labels.numpy()).mean
 
 
 def test_an_update_that_cannot_be_read_is_named_and_harms_no_other(make) -> None:  # type: ignore[no-untyped-def]
@@ -157,6 +174,9 @@ def test_what_cannot_be_recovered_is_said_in_a_sentence(make) -> None:  # type: 
     headless = {name: tensor for name, tensor in observation.gradients.items() if not name.startswith("head")}
     with pytest.raises(UserError, match="no last linear layer with 10 rows"):
         recover_labels(replace(observation, gradients=headless))
+    with pytest.raises(UserError, match="features sum to 0 or less"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.attacks.labels.made_up", lambda _: (torch.full((2, 10), 0.1), torch.tensor([3.0, -0.1])))
+        recover_labels(observation, "wainakh-star")
     with pytest.raises(UserError, match="wainakh"):
         check_label_rule("wainak")
 
