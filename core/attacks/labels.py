@@ -44,8 +44,8 @@ def recover_labels(observation: Observation, rule: str = "auto") -> Tensor:
         expected, features = made_up(observation)
         if bool((features <= 0).any()):
             raise UserError(
-                "The model's last features sum to 0 or less on made-up pictures, so wainakh-star cannot scale its rows; "
-                "choose another label rule, or labels: known."
+                "The model's last features sum to 0 or less on made-up pictures, so wainakh-star cannot scale its "
+                "rows; choose another label rule, or labels: known."
             )
         found = from_bias(weight.sum(-1) / features[:, None], size, expected)
     else:

@@ -115,7 +115,8 @@ def test_batchnorm_in_train_mode_changes_nothing() -> None:
     "threat",
     [
         ThreatModel(batch_size=8, clients=4),
-        ThreatModel(batch_size=8, update="weights", local_batch=8, local_lr=1.0),  # one local step is one gradient
+        # one local step is one gradient, but for the rounding of the weights, which a larger step outweighs
+        ThreatModel(batch_size=8, update="weights", local_batch=8, local_lr=10.0),
         ThreatModel(batch_size=8, update="weights", clients=4, local_batch=2, local_lr=1.0),
     ],
 )

@@ -174,11 +174,16 @@ def test_what_cannot_be_recovered_is_said_in_a_sentence(make) -> None:  # type: 
     headless = {name: tensor for name, tensor in observation.gradients.items() if not name.startswith("head")}
     with pytest.raises(UserError, match="no last linear layer with 10 rows"):
         recover_labels(replace(observation, gradients=headless))
-    with pytest.raises(UserError, match="features sum to 0 or less"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("core.attacks.labels.made_up", lambda _: (torch.full((2, 10), 0.1), torch.tensor([3.0, -0.1])))
-        recover_labels(observation, "wainakh-star")
     with pytest.raises(UserError, match="wainakh"):
         check_label_rule("wainak")
+
+
+def test_features_below_zero_cannot_scale_the_rows(make, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    observation, _, _ = make(RELU)
+    seen = torch.full((2, 10), 0.1), torch.tensor([3.0, -0.1])
+    monkeypatch.setattr("core.attacks.labels.made_up", lambda _: seen)
+    with pytest.raises(UserError, match="features sum to 0 or less"):
+        recover_labels(observation, "wainakh-star")
 
 
 def test_accuracy_by_hand() -> None:
