@@ -10,7 +10,7 @@ from core.errors import UserError
 from core.labels.inline import answer_inline
 from core.labels.protocols import PROTOCOLS
 from core.metrics.registry import METRICS
-from core.report.names import arrow, short_name, unit
+from core.report.names import NEAREST, arrow, nearest_words, short_name, unit
 from core.report.pictures import difference_png
 from core.report.records import Card, Score
 from pages import _shared
@@ -109,7 +109,8 @@ def _row(card: Card, metrics: tuple[str, ...], hidden: bool) -> dict[str, object
     }
     empty = Score(None)
     values = {name: None if hidden else card.scores.get(name, empty).value for name in metrics}
-    return row | values | {"status": card.status}
+    paired = {"pairing": nearest_words(card.pairing_cost)} if card.pairing_method == NEAREST else {}
+    return row | values | {"status": card.status} | paired
 
 
 def _missing_words(card: Card, metrics: tuple[str, ...], hidden: bool) -> str:
@@ -127,6 +128,8 @@ def _head(card: Card, visible: bool) -> str:
     fit = f"loss {number(card.loss)}, " if visible else ""
     title = f"{fit}{card.iterations} iterations, restart {card.restart}"
     status = "" if card.status == "ok" else f'<div class="status">{escape(card.status)}</div>'
+    if card.pairing_method == NEAREST:
+        status += f'<div class="status">{escape(nearest_words(card.pairing_cost))}</div>'
     return (
         f'<div class="card-head"><b title="{escape(title)}">{escape(card.name)}</b>'
         f"<span>{escape(label + drawn)}</span></div>{status}"

@@ -7,7 +7,7 @@ import streamlit as st
 
 from core.report.evidence import BESIDE, DEFAULT_METRIC, DEFAULT_VALUE, RunVerdict, run_verdict, threshold
 from core.report.runs import changes
-from core.report.verdict import CONTROL_NAMES, CONTROL_RULE, Evidence, Verdict
+from core.report.verdict import CONTROL_RULE, Evidence, Verdict
 from pages import _shared
 from pages._shared import number, percent
 
@@ -50,7 +50,7 @@ def controls_html(found: Verdict) -> str:
     higher = found.threshold.direction == "higher"
     stay, reach = ("stay below", "reach") if higher else ("stay above", "fall to")
     rows = "".join(
-        f"<tr><th>{escape(CONTROL_NAMES[check.role])}, {check.count}</th>"
+        f"<tr><th>{escape(check.name)}, {check.count}</th>"
         f"<td>{_value(check.score, unit)}</td>"
         f"<td>{reach if check.reaches else stay} {_value(check.against, unit)}</td>"
         f"<td>{escape('failed' if check.failed else 'held' if check.count else 'not run')}</td></tr>"

@@ -188,6 +188,16 @@ def few_words(related: Relation) -> str:
     return f"{words} 95 % interval of ρ, if rows were independent: {number(rho.low)} to {number(rho.high)}."
 
 
+def nearest_left_out(count: int) -> str:
+    """How many reconstructions of attacks on the model alone take no part, and why."""
+    one = count == 1
+    return (
+        f"{count} reconstruction{'' if one else 's'} of attacks on the model alone {'is' if one else 'are'} left out: "
+        f"{'it was' if one else 'each was'} paired with the original of its class that a metric finds nearest, which "
+        "would flatter the metrics against people."
+    )
+
+
 def figures(related: Relation, people: bool) -> None:
     """The figures above the plot."""
     with st.container(horizontal=True):
@@ -204,6 +214,8 @@ def figures(related: Relation, people: bool) -> None:
             few = f"Counted in n, but fewer than {FEWEST_ANSWERS} answers: whether one is recognisable is undetermined."
             st.metric("Undetermined", f"{related.undetermined}", help=few, border=True)
             st.metric("Not labelled", f"{related.unlabelled}", help="Left out: nobody has answered yet.", border=True)
+    if related.nearest:
+        st.caption(nearest_left_out(related.nearest))
     if 0 < related.n < FEW_PAIRS:
         st.caption(few_words(related))
     if related.words:

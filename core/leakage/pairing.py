@@ -83,8 +83,8 @@ def pair_nearest(
     permutation = np.zeros((n, r, b), dtype=np.int64)
     costs = np.zeros((n, r, b))
     for wanted in np.unique(classes):
-        places = np.flatnonzero(np.asarray(labels) == wanted)
-        if not len(places):
+        places = [place for place, label in enumerate(labels) if label == wanted]
+        if not places:
             raise UserError(f"No original is of class {wanted}, so nothing of that class can be paired.")
         own = np.stack([originals[place] for place in places])
         if own.shape[1:] != reconstructions.shape[3:]:

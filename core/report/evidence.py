@@ -8,7 +8,7 @@ from core.errors import UserError
 from core.labels.recognition import Recognition, recognition
 from core.metrics.registry import METRICS
 from core.registry import look_up
-from core.report.names import short_name
+from core.report.names import NEAREST, short_name
 from core.report.verdict import Evidence, Threshold, Verdict, verdict
 from core.report.views import run_metrics
 from core.storage import schema
@@ -60,6 +60,7 @@ def evidence(store: Store, run: int, metric: str, answers: dict[int, Recognition
     )
     statement = (
         select(rec.c.id, rec.c.role, rec.c.status, orig.c.id, orig.c.name, score.c.value, score.c.special)
+        .add_columns(pair.c.method, pair.c.cost_name)
         .join(pair, and_(pair.c.reconstruction_id == rec.c.id, pair.c.reference == "attacked"))
         .join(orig, orig.c.id == pair.c.original_id)
         .outerjoin(score, scored)
@@ -68,7 +69,7 @@ def evidence(store: Store, run: int, metric: str, answers: dict[int, Recognition
     )
     found = []
     with store.database.read() as connection:
-        for key, role, status, original, name, value, special in connection.execute(statement):
+        for key, role, status, original, name, value, special, method, cost in connection.execute(statement):
             said = answers.get(key)
             found.append(
                 Evidence(
@@ -80,6 +81,7 @@ def evidence(store: Store, run: int, metric: str, answers: dict[int, Recognition
                     recognised=said.recognised if said else 0,
                     answers=said.answers if said else 0,
                     status=status,
+                    nearest=cost if method == NEAREST else "",
                 )
             )
     return found

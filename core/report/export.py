@@ -16,11 +16,11 @@ from typing import Any
 from core.labels.recognition import Recognition, recognition
 from core.report.evidence import BESIDE, run_verdict, threshold
 from core.report.export_style import STYLE
-from core.report.names import arrow, short_name, unit
+from core.report.names import NEAREST, arrow, nearest_words, short_name, unit
 from core.report.pictures import difference_png
 from core.report.records import MAX_PAGE, ROLES, Card, Query
 from core.report.runs import Run, flat_settings, run
-from core.report.verdict import CONTROL_NAMES, CONTROL_RULE, Threshold, Verdict
+from core.report.verdict import CONTROL_RULE, Threshold, Verdict, control_name
 from core.report.views import reconstruction_page
 from core.storage.store import Store
 
@@ -84,7 +84,7 @@ def _verdict(found: Verdict, blind: bool) -> str:
     if not blind and found.basis in ("people", "few answers"):
         notes.append(f"These are {BESIDE}, not blind.")
     checks = "".join(
-        f"<tr><td>{escape(CONTROL_NAMES[c.role])}</td><td>{c.count}</td><td>{_number(c.score)}</td>"
+        f"<tr><td>{escape(c.name)}</td><td>{c.count}</td><td>{_number(c.score)}</td>"
         f"<td>{_number(c.against)}</td><td>{escape(c.reason)}</td></tr>"
         for c in found.controls
     )
@@ -105,9 +105,10 @@ def _settings(found: Run) -> str:
 
 
 def _section(store: Store, role: str, cards: Sequence[Card], people: dict[int, Recognition]) -> str:
-    names = {"attack": "Reconstructions", **{k: f"Control: {v}" for k, v in CONTROL_NAMES.items()}}
+    alone = any(card.pairing_method == NEAREST for card in cards)
+    title = "Reconstructions" if role == "attack" else f"Control: {control_name(role, alone)}"
     body = "".join(_card(store, card, people.get(card.reconstruction)) for card in cards)
-    return f'<section><h2>{escape(names[role])}</h2><div class="cards">{body}</div></section>'
+    return f'<section><h2>{escape(title)}</h2><div class="cards">{body}</div></section>'
 
 
 def _card(store: Store, card: Card, said: Recognition | None) -> str:
@@ -121,8 +122,9 @@ def _card(store: Store, card: Card, said: Recognition | None) -> str:
     )
     answers = f"{said.recognised} of {said.answers} answers recognise it" if said else "no answer"
     label = "" if card.label is None else f", label {card.label} {card.class_name or ''} ({card.label_source})"
+    paired = f"<p>{escape(nearest_words(card.pairing_cost))}</p>" if card.pairing_method == NEAREST else ""
     return (
-        f"<article><h3>{escape(card.name)}</h3><p>{escape(answers)}{escape(label)}</p>"
+        f"<article><h3>{escape(card.name)}</h3><p>{escape(answers)}{escape(label)}</p>{paired}"
         f'<div class="trio">{images}</div><table>{rows}</table></article>'
     )
 
@@ -187,6 +189,8 @@ def _row(role: str, card: Card, said: Recognition | None) -> dict[str, Any]:
         "original": card.original_sha,
         "reconstruction": card.image_sha,
         "label": card.label,
+        "pairing": card.pairing_method,
+        "pairing_cost": card.pairing_cost,
         "loss": _strict(card.loss),
         "iterations": card.iterations,
         "status": card.status,

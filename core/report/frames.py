@@ -13,7 +13,7 @@ from core.labels.recognition import FEWEST_ANSWERS, Recognition
 from core.metrics.base import Metric
 from core.metrics.registry import METRICS
 from core.registry import look_up
-from core.report.names import short_name
+from core.report.names import NEAREST, short_name
 from core.statistics import Estimate, kendall, spearman
 from core.storage.schema import jobs, originals, pairings, reconstructions, scores
 from core.storage.store import Store
@@ -49,6 +49,7 @@ class Relation:
     unscored: int  # without a score on an axis that is a metric
     unlabelled: int  # without an answer, where recognition is an axis
     undetermined: int  # of n: fewer than 3 answers, where recognition is an axis
+    nearest: int  # left out where recognition is an axis, and counted nowhere else: see `beside_people`
     words: str  # why there is no number, in one sentence; "" where there is one
 
 
@@ -99,9 +100,9 @@ def axis(name: str) -> Axis:
 def score_frame(store: Store, metrics: Sequence[str], run: int | None = None) -> pd.DataFrame:
     """One row for each chosen reconstruction of an attack (no controls), of one run or of all.
 
-    Index: reconstruction id. Columns: name (of the original), run, run_title, image_sha, original, then one for each
-    of `metrics`: float, ±inf as such, NaN where it is unscored. Scores are of the metric's present version, of the
-    newest weights where several were used.
+    Index: reconstruction id. Columns: name (of the original), run, run_title, image_sha, original, method (of the
+    pairing), then one for each of `metrics`: float, ±inf as such, NaN where it is unscored. Scores are of the metric's
+    present version, of the newest weights where several were used.
     """
     with store.database.read() as connection:
         frame = _subjects(connection, run)
@@ -125,6 +126,8 @@ def relate(frame: pd.DataFrame, x: Axis, y: Axis, beside: int = 0) -> Relation:
 
     beside: answers given beside the original that `frame` leaves out; named where it holds no other.
     """
+    made, frame = len(frame), beside_people(frame, x, y)
+    nearest = made - len(frame)
     first, second = _column(frame, x) * x.sign, _column(frame, y) * y.sign
     used = ~(np.isnan(first) | np.isnan(second))
     people = RECOGNITION in (x.name, y.name)
@@ -137,8 +140,17 @@ def relate(frame: pd.DataFrame, x: Axis, y: Axis, beside: int = 0) -> Relation:
         unscored=int(np.logical_or.reduce(missing).sum()) if missing else 0,
         unlabelled=int((frame["answers"] == 0).sum()) if people else 0,
         undetermined=int((used & (frame["answers"] < FEWEST_ANSWERS)).sum()) if people else 0,
-        words="" if rho.estimate is not None else _why_not(frame, x, y, used, beside),
+        nearest=nearest,
+        words="" if rho.estimate is not None else _why_not(frame, x, y, used, beside, nearest),
     )
+
+
+def beside_people(frame: pd.DataFrame, x: Axis, y: Axis) -> pd.DataFrame:
+    """Where recognition is an axis: without what was paired with the nearest original of its class.
+
+    That choice favours what a metric says is alike, so those pairs would flatter the metric against people.
+    """
+    return frame[frame["method"] != NEAREST] if RECOGNITION in (x.name, y.name) else frame
 
 
 def points(frame: pd.DataFrame, x: Axis, y: Axis) -> tuple[list[Points], int]:
@@ -147,6 +159,7 @@ def points(frame: pd.DataFrame, x: Axis, y: Axis) -> tuple[list[Points], int]:
     Only finite numbers leave here. Recognition rates, of which there are few different ones, are spread by up to
     0.02 so that points do not hide each other; the same reconstruction always stands at the same place.
     """
+    frame = beside_people(frame, x, y)
     first, second = _column(frame, x), _column(frame, y)
     used = ~(np.isnan(first) | np.isnan(second))
     ids = frame.index.to_numpy()[used]
@@ -174,6 +187,7 @@ def _subjects(connection: Connection, run: int | None) -> pd.DataFrame:
             jobs.c.title,
             reconstructions.c.image_sha,
             originals.c.id,
+            pairings.c.method,
             pairings.c.id,
         )
         .join(pairings, pairings.c.reconstruction_id == reconstructions.c.id)
@@ -184,7 +198,7 @@ def _subjects(connection: Connection, run: int | None) -> pd.DataFrame:
     )
     if run is not None:
         query = query.where(reconstructions.c.job_id == run)
-    columns = ["id", "name", "run", "run_title", "image_sha", "original", "pairing"]
+    columns = ["id", "name", "run", "run_title", "image_sha", "original", "method", "pairing"]
     rows = [tuple(row) for row in connection.execute(query)]
     return pd.DataFrame(rows, columns=columns).set_index("id")
 
@@ -219,7 +233,9 @@ def _column(frame: pd.DataFrame, which: Axis) -> npt.NDArray[np.float64]:
     return frame[which.name].to_numpy(dtype=np.float64)
 
 
-def _why_not(frame: pd.DataFrame, x: Axis, y: Axis, used: npt.NDArray[np.bool_], beside: int) -> str:
+def _why_not(frame: pd.DataFrame, x: Axis, y: Axis, used: npt.NDArray[np.bool_], beside: int, nearest: int) -> str:
+    if not len(frame) and nearest:
+        return "Every reconstruction here is of an attack on the model alone, and those are left out."
     if not len(frame):
         return "There are no reconstructions yet."
     for one in (x, y):

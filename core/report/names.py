@@ -2,6 +2,7 @@
 
 from core.metrics.registry import METRICS
 
+NEAREST = "nearest"  # how what was made from the model alone is paired, see core.leakage.pairing
 ACRONYMS = frozenset({"mse", "mae", "psnr", "ssim", "ms", "lpips", "fid"})
 
 
@@ -23,3 +24,8 @@ def unit(name: str) -> str:
     """The metric's unit, "" without one."""
     record = METRICS.get(name)
     return record.unit if record else ""
+
+
+def nearest_words(cost: str) -> str:
+    """How a reconstruction of an attack on the model alone came by its original; cost: the metric that was used."""
+    return f"paired with the nearest original of its class (by {short_name(cost)})"

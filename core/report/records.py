@@ -48,6 +48,7 @@ class Card:
     iterations: int
     status: str
     pairing_method: str
+    pairing_cost: str = ""  # the metric that the pairing was made by; "" when given
     scores: dict[str, Score] = field(default_factory=dict)
 
 

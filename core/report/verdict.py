@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
+from core.report.names import nearest_words
 from core.statistics import Estimate, wilson
 
 ENOUGH_ANSWERS = 3  # fewer leave a reconstruction undetermined (docs/architecture.md, "recognisable")
@@ -20,6 +21,7 @@ CONTROL_NAMES = {
     "prior": "the prior alone",
     EASY: "the undefended easy case",
 }
+OTHER_CLASS = "another class asked for"  # what mismatched means for an attack on the model alone
 CONTROL_RULE = (
     "A control fails when people recognise one of its reconstructions, or when one of its scores reaches the median "
     "score of the originals that count as leaked (of all attacked originals, where none counts). The easy case, the "
@@ -27,6 +29,10 @@ CONTROL_RULE = (
     "that decides only where the attack showed nothing."
 )
 NO_MISMATCHED = "No mismatched control was run: it needs a second update with another picture."
+NO_OTHER_CLASS = "No mismatched control was run: it needs an original of another class."
+ALONE = (
+    "An attack on the model alone makes pictures of classes: an original that is none's nearest does not count here."
+)
 WORST = 4
 FAILURES = ("diverged", "stalled")  # beginnings of an attack's status; one that used all its iterations did not fail
 
@@ -69,6 +75,7 @@ class Evidence:
     recognised: int = 0  # answers that recognise
     answers: int = 0
     status: str = "ok"
+    nearest: str = ""  # the metric by which it was paired with the nearest original of its class; "" otherwise
 
     @property
     def rate(self) -> float | None:
@@ -91,6 +98,7 @@ class ControlCheck:
     against: float | None  # what it must stay below: median score of the leaked originals
     failed: bool
     reason: str
+    name: str = ""  # of the control, for people
 
     @property
     def reaches(self) -> bool:
@@ -108,9 +116,7 @@ class Verdict:
     judged: int
     originals: int
     undetermined: int  # originals left out of n: too few answers, or no score
-    failed: (
-        int  # originals that do not count as leaked and on which the attack itself reports that it did not get there
-    )
+    failed: int  # originals that do not count as leaked, and on which the attack itself reports that it failed
     interval: Estimate
     worst: tuple[Evidence, ...]
     controls: tuple[ControlCheck, ...]
@@ -122,8 +128,10 @@ class Verdict:
 def verdict(evidence: Sequence[Evidence], threshold: Threshold) -> Verdict:
     """Judge a run from its chosen reconstructions of every role.
 
-    Where two reconstructions are paired with one original, the one that leaks more counts.
+    Where two reconstructions are paired with one original, the one that leaks more counts. Those of an attack on the
+    model alone are all paired with the nearest original of their class: headline and notes say so.
     """
+    nearest = next((e.nearest for e in evidence if e.nearest), "")
     attacked = _one_each([e for e in evidence if e.role == "attack"], threshold)
     basis = _basis(attacked)
     judged, leaked = _count(attacked, basis, threshold)
@@ -152,9 +160,14 @@ def verdict(evidence: Sequence[Evidence], threshold: Threshold) -> Verdict:
         worst=worst,
         controls=controls,
         threshold=threshold,
-        headline=_headline(outcome, basis, len(leaked), len(judged), fatal, threshold),
-        notes=_notes(outcome, basis, len(attacked), len(judged), failed, controls),
+        headline=_headline(outcome, basis, len(leaked), len(judged), fatal, threshold, nearest),
+        notes=_notes(outcome, basis, len(attacked), len(judged), failed, controls, bool(nearest)),
     )
+
+
+def control_name(role: str, alone: bool) -> str:
+    """The control in words; alone: of an attack that had the model alone."""
+    return OTHER_CLASS if alone and role == "mismatched" else CONTROL_NAMES[role]
 
 
 def _one_each(evidence: Sequence[Evidence], threshold: Threshold) -> list[Evidence]:
@@ -196,67 +209,81 @@ def _count(attacked: Sequence[Evidence], basis: Basis, threshold: Threshold) -> 
 def _check(role: str, evidence: Sequence[Evidence], against: Sequence[Evidence], threshold: Threshold) -> ControlCheck:
     """CONTROL_RULE for one kind of control."""
     entries = [e for e in evidence if e.role == role]
-    name = CONTROL_NAMES[role]
+    name = control_name(role, any(e.nearest for e in evidence))
     if not entries:
         alone = not any(e.role in CONTROL_ROLES for e in evidence)
         reason = "no control was run" if alone else f"no control with {name} was run"
-        return ControlCheck(role, 0, None, None, alone, reason)
+        return ControlCheck(role, 0, None, None, alone, reason, name)
     own = [threshold.oriented(e.score) for e in entries if e.score is not None]
     reference = [threshold.oriented(e.score) for e in against if e.score is not None]
     turn = 1.0 if threshold.direction == "higher" else -1.0
     best = turn * max(own) if own else None
     bar = turn * median(reference) if reference else None
     if any(2 * e.recognised > e.answers for e in entries if e.answers):
-        return ControlCheck(role, len(entries), best, bar, True, f"people recognise a control with {name}")
+        return ControlCheck(role, len(entries), best, bar, True, f"people recognise a control with {name}", name)
     if best is None or bar is None:
-        return ControlCheck(role, len(entries), best, bar, True, f"the control with {name} is not scored yet")
+        return ControlCheck(role, len(entries), best, bar, True, f"the control with {name} is not scored yet", name)
     if max(own) >= median(reference):
-        return ControlCheck(role, len(entries), best, bar, True, f"the control with {name} scores like the attack")
-    return ControlCheck(role, len(entries), best, bar, False, f"the control with {name} stays below the attack")
+        return ControlCheck(
+            role, len(entries), best, bar, True, f"the control with {name} scores like the attack", name
+        )
+    return ControlCheck(role, len(entries), best, bar, False, f"the control with {name} stays below the attack", name)
 
 
 def _easy(evidence: Sequence[Evidence], threshold: Threshold) -> tuple[ControlCheck, ...]:
     """The easy case, where it was run: it fails when it shows nothing."""
-    entries = [e for e in evidence if e.role == EASY]
+    entries, name = [e for e in evidence if e.role == EASY], CONTROL_NAMES[EASY]
     if not entries:
         return ()
     scores = [threshold.oriented(e.score) for e in entries if e.score is not None]
     best = (1.0 if threshold.direction == "higher" else -1.0) * max(scores) if scores else None
     seen = any(2 * e.recognised > e.answers for e in entries if e.answers)
     if best is None and not seen:
-        return (ControlCheck(EASY, len(entries), None, threshold.value, True, "the easy case is not scored yet"),)
+        return (ControlCheck(EASY, len(entries), None, threshold.value, True, "the easy case is not scored yet", name),)
     works = seen or (best is not None and threshold.crossed(best))
     reason = "the attack works on the easy case" if works else "the attack shows nothing on the easy case either"
-    return (ControlCheck(EASY, len(entries), best, threshold.value, not works, reason),)
+    return (ControlCheck(EASY, len(entries), best, threshold.value, not works, reason, name),)
 
 
 def _headline(
-    outcome: Outcome, basis: Basis, k: int, n: int, fatal: Sequence[ControlCheck], threshold: Threshold
+    outcome: Outcome, basis: Basis, k: int, n: int, fatal: Sequence[ControlCheck], threshold: Threshold, nearest: str
 ) -> str:
     if outcome == "pending":
         return "No verdict yet: nothing is scored and nobody has answered"
     what = f"scored {threshold}" if basis == "threshold" else "recognised by people"
     count = f"{k} of {n} originals {what}"
+    if nearest:
+        count += f"; each reconstruction is {nearest_words(nearest)}"
     if outcome == "inconclusive":
         return f"Inconclusive: {fatal[0].reason} ({count})"
     return count
 
 
 def _notes(
-    outcome: Outcome, basis: Basis, originals: int, judged: int, failed: int, controls: Sequence[ControlCheck]
+    outcome: Outcome,
+    basis: Basis,
+    originals: int,
+    judged: int,
+    failed: int,
+    controls: Sequence[ControlCheck],
+    alone: bool,
 ) -> tuple[str, ...]:
     notes = []
     if outcome == "nothing shown":
-        notes.append("This attack showed no leakage. That does not make the update safe: another attack may succeed.")
+        what = "model" if alone else "update"
+        notes.append(f"This attack showed no leakage. That does not make the {what} safe: another attack may succeed.")
     easy = next((c for c in controls if c.reaches), None)
     if outcome == "inconclusive" and any(c.failed and not c.reaches for c in controls):
-        notes.append("What the attack shows cannot be told apart from what it shows without the update.")
+        what = "for another class or for none" if alone else "without the update"
+        notes.append(f"What the attack shows cannot be told apart from what it shows {what}.")
     elif outcome == "inconclusive":
         notes.append("It fails even where everything is in its favour, so its failure here says nothing.")
     if outcome == "nothing shown" and easy is not None:
         notes.append("It works on the undefended easy case: here the threat model or the defence stops this attack.")
     if outcome != "pending" and any(c.role == "mismatched" and not c.count and not c.failed for c in controls):
-        notes.append(NO_MISMATCHED)
+        notes.append(NO_OTHER_CLASS if alone else NO_MISMATCHED)
+    if alone:
+        notes.append(ALONE)
     if basis == "threshold":
         notes.append("Nobody has answered yet: the threshold is a convention, not what a person sees.")
     if basis == "few answers":

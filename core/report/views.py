@@ -221,6 +221,7 @@ def _cards(connection: Connection, ids: Sequence[int], metrics: dict[str, Scored
             rec,
             pair.c.id.label("pairing"),
             pair.c.method,
+            pair.c.cost_name,
             orig.c.id.label("original"),
             orig.c.name,
             orig.c.label.label("true_label"),
@@ -288,5 +289,6 @@ def _card(row: Any, scores: dict[str, Score]) -> Card:
         iterations=row.iterations,
         status=row.status,
         pairing_method=row.method or "",
+        pairing_cost=row.cost_name or "",
         scores=scores,
     )

@@ -40,7 +40,7 @@ def label(store: Store, reconstruction: int, answers: list[str]) -> None:
 def test_one_row_a_chosen_reconstruction_and_no_control(store: Store, filled: Filled) -> None:
     frame = score_frame(store, ["mse", "psnr", "ssim"])
     assert tuple(frame.index) == filled.reconstructions
-    assert list(frame.columns) == ["name", "run", "run_title", "image_sha", "original", "mse", "psnr", "ssim"]
+    assert list(frame.columns) == ["name", "run", "run_title", "image_sha", "original", "method", "mse", "psnr", "ssim"]
     assert frame.loc[filled.reconstructions[0], "psnr"] == math.inf  # the fixture's first copy is exact
     assert math.isnan(frame.loc[filled.reconstructions[5], "ssim"])  # the fixture leaves it out
     assert tuple(score_frame(store, [], filled.runs[1]).index) == filled.reconstructions[6:]
