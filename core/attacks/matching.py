@@ -161,7 +161,8 @@ class _Run:
     ) -> None:
         self.began = time.monotonic()
         self.seed, self.targets = seed, engine.global_targets(observation, targets)
-        self.problems = engine.set_up(observation, config.restarts)
+        # a loss is driven to 1e-6 and below here: coarser products would end it early
+        self.problems = engine.set_up(observation, config.restarts, precision="float32")
         self.unknowns = Unknowns(self.problems, labels, scale)
         identity = engine.identity(name, observation, config, seed, self.targets)
         self.reporter = engine.Reporter(progress, name, identity)
