@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
-from core.jobs.compose import AttackRequest, after_input_defences
+from core.jobs.compose import AttackRequest, defend
 from core.jobs.events import Event
 from core.jobs.plan import ShardPlan
 
@@ -32,6 +32,7 @@ class Row:
     iterations: int
     seconds: float
     status: str
+    nearest: str = ""  # of an attack on the model alone: the original of its class that it is compared with
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def attack_and_score(request: AttackRequest, *, bar: bool = False) -> AuditResul
     from core.settings import load_settings
 
     settings = load_settings()
-    request = after_input_defences(request)
+    request = defend(request)
     pixels = [image.original for image in request.prepared]
     labels = [image.label for image in request.prepared]
     payload = AttackJob(
@@ -123,6 +124,8 @@ def _run_shard(
 def _rows(request: AttackRequest, plan: ShardPlan, result: Event) -> list[Row]:
     from core.leakage.pairing import pair_batches
 
+    if request.threat.update == "none":
+        return _rows_of_classes(request, plan, result)
     size = request.threat.batch_size
     arrays, count = result.arrays, len(plan.targets)
     groups = [request.prepared[u * size : (u + 1) * size] for u in plan.targets]
@@ -149,6 +152,35 @@ def _rows(request: AttackRequest, plan: ShardPlan, result: Event) -> list[Row]:
                 )
             )
     return sorted(rows, key=lambda row: [image.name for image in request.prepared].index(row.name))
+
+
+def _rows_of_classes(request: AttackRequest, plan: ShardPlan, result: Event) -> list[Row]:
+    """What was made from the model alone, each beside the nearest original of its class; in the order of the slots."""
+    from core.leakage.pairing import pair_nearest
+
+    arrays, prepared, size = result.arrays, request.prepared, request.threat.batch_size
+    classes = np.array([[prepared[u * size + b].label for b in range(size)] for u in plan.targets])
+    originals, labels = [image.original for image in prepared], [image.label for image in prepared]
+    pairing = pair_nearest(originals, labels, arrays["images"], classes)
+    rows = []
+    for n, b in np.ndindex(*classes.shape):
+        restart, slot = int(arrays["chosen"][n]), prepared[plan.targets[n] * size + b]
+        nearest = prepared[int(pairing.permutation[n, restart, b])]
+        rows.append(
+            Row(
+                plan.role,
+                slot.name,
+                nearest.label,
+                nearest.original,
+                arrays["images"][n, restart, b],
+                float(arrays["losses"][n, restart]),
+                int(arrays["iterations"][n, restart]),
+                result.values["seconds"] / classes.size,
+                result.values["status"][n],
+                nearest.name,
+            )
+        )
+    return rows
 
 
 def _score(request: AttackRequest, rows: list[Row], threads: int) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 from core.errors import UserError
@@ -14,7 +15,7 @@ from core.leakage.defences.mixing import LABEL_SMOOTHING, MIXUP
 from core.leakage.defences.noise import GAUSSIAN, LAPLACE
 from core.leakage.defences.pictures import ATS, CROP_FLIP
 from core.leakage.defences.sparse import PRUNE, SOTERIA, TOP_K
-from core.leakage.threat import ThreatModel
+from core.leakage.threat import ChosenDefence, ThreatModel
 from core.models.catalogue import CATALOGUE
 from core.models.spec import ModelSpec
 from core.registry import look_up, register
@@ -43,6 +44,12 @@ MODEL_ONLY = "Nothing but the model is shared here, so {} has nothing to protect
 def configure_defence(name: str, settings: Mapping[str, object]) -> Any:
     """The config of the defence called `name` with these settings in place of its defaults. Raises UserError."""
     return changed(look_up(DEFENCES, name, "defence").config, settings)
+
+
+def completed(threat: ThreatModel) -> ThreatModel:
+    """The threat model with every field of each defence's config, as it is stored. Raises UserError."""
+    chosen = [ChosenDefence(one.name, asdict(configure_defence(one.name, one.settings))) for one in threat.defences]
+    return replace(threat, defences=tuple(chosen))
 
 
 def check_defences(threat: ThreatModel, spec: ModelSpec | None = None) -> None:

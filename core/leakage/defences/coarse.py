@@ -11,6 +11,10 @@ from core.leakage.defences.base import ClientStep, Defence, Match, Sides
 if TYPE_CHECKING:
     import torch
 
+# Gradients have many entries far below the mean: after 200 to 400 steps of DLG on two faces a margin of 0.05 ended at
+# 9 dB, 0.01 at 13, 0.002 and less at 16, and tanh(g / mean |g|) in place of the hinge at 7, as without adaptation.
+MARGIN = 0.002
+
 
 @dataclass(frozen=True)
 class SignConfig:
@@ -60,13 +64,19 @@ def _on_grid(tensor: torch.Tensor, config: QuantiseConfig, generator: torch.Gene
     return moved.to(tensor)
 
 
-def smooth_signs(ours: list[torch.Tensor], observed: list[torch.Tensor], config: SignConfig, match: Match) -> Sides:
-    """tanh(g / mean |g|) for the attacker's sign(g), with the same scale: its derivative is nowhere zero."""
-    soft = []
-    for g in ours:
-        size = g.flatten(1).abs().mean(1).clamp_min(1e-30).reshape(-1, *[1] * (g.ndim - 1))
-        soft.append((g / size).tanh() * (size if config.scale == "mean" else 1.0))
-    return soft, observed
+def agreeing_signs(ours: list[torch.Tensor], observed: list[torch.Tensor], config: SignConfig, match: Match) -> Sides:
+    """s · min(1, s·g / (MARGIN · mean |g|)) at the observed size, for the sign s that was shared, in place of g.
+
+    An entry whose sign agrees, by more than a small margin of its tensor's mean, costs nothing; any other pulls g
+    towards its sign. The means are a tensor's own, so that the length of g does not matter.
+    """
+    sides = []
+    for g, o in zip(ours, observed, strict=True):
+        sign, dims = o.sign(), (-1, *[1] * (g.ndim - 1))
+        least = MARGIN * g.flatten(1).abs().mean(1).clamp_min(1e-30).reshape(dims)
+        size = o.flatten(1).abs().mean(1).reshape(dims)
+        sides.append(sign * (sign * g / least).clamp(max=1.0) * size)
+    return sides, observed
 
 
 SIGN = Defence(
@@ -78,8 +88,8 @@ SIGN = Defence(
     place="update",
     config=SignConfig(),
     on_update=take_signs,
-    adapt=smooth_signs,
-    adaptation="The attacker matches tanh(g / mean |g|) of its own gradient, a smooth stand-in for the signs.",
+    adapt=agreeing_signs,
+    adaptation="The attacker counts only entries of its own gradient whose sign does not agree with the shared one.",
 )
 QUANTISE = Defence(
     name="quantise",
