@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from core.errors import UserError
-from core.leakage.controls import easy_case, mismatched, pick_donors
-from core.leakage.pairing import pair_batches
+from core.leakage.controls import easy_case, mismatched, pick_donors, pick_other_classes
+from core.leakage.pairing import pair_batches, pair_nearest
 from core.leakage.threat import ChosenDefence, ThreatModel
 from core.leakage.victim import observe
 from core.models.build import build_model
@@ -52,6 +52,38 @@ def test_mismatched_swaps_gradients_and_keeps_labels() -> None:
         assert torch.equal(gradient[0], observation.gradients[name][2])
     with pytest.raises(UserError, match="as many updates"):
         mismatched(observation.select([0, 1]), observation.select([2]))
+
+
+def test_another_class_is_asked_for_only_where_there_is_one() -> None:
+    # 0 and 1 share a class with each other; 3 holds class 1 too, so the next without class 1 is 2
+    assert pick_other_classes([[0, 1], [1], [2], [1]], [0, 1, 2, 3]) == (2, 2, 3, 2)
+    assert pick_other_classes([[0], [0]], [0, 1]) == (None, None)
+
+
+def test_the_nearest_original_of_the_class_by_hand() -> None:
+    """Grey pictures: of class 7 are the levels 10, 90 and 90 again; class 3 has 52, nearer but of another class."""
+    levels, labels = [10, 52, 90, 90], [7, 3, 7, 7]
+    originals = [np.full((2, 2, 1), level, dtype=np.uint8) for level in levels]
+    made = np.array([[51, 49], [80, 200]], dtype=np.uint8)  # (R, B): restarts × places
+    images = np.broadcast_to(made[None, :, :, None, None, None], (1, 2, 2, 2, 2, 1))
+    pairing = pair_nearest(originals, labels, images, np.array([[7, 3]]))
+    assert pairing.permutation.tolist() == [[[2, 1], [2, 1]]]  # 51 is nearer to 90 than to 10; of equals the first
+    assert (pairing.method, pairing.cost_name) == ("nearest", "mse")
+    expected = [[[39**2, 3**2], [10**2, 148**2]]]
+    assert pairing.costs == pytest.approx(np.array(expected) / 255**2)
+
+
+def test_nearest_pairings_that_cannot_be_made_are_refused() -> None:
+    images = np.zeros((1, 1, 1, 2, 2, 1), dtype=np.uint8)
+    originals = [np.zeros((2, 2, 1), dtype=np.uint8)]
+    with pytest.raises(UserError, match="No original is of class 4"):
+        pair_nearest(originals, [0], images, np.array([[4]]))
+    with pytest.raises(UserError, match="one label an original"):
+        pair_nearest(originals, [0, 1], images, np.array([[0]]))
+    with pytest.raises(UserError, match="differ"):
+        pair_nearest([np.zeros((3, 2, 1), dtype=np.uint8)], [0], images, np.array([[0]]))
+    with pytest.raises(UserError, match="not by 'vibes'"):
+        pair_nearest(originals, [0], images, np.array([[0]]), cost="vibes")
 
 
 def test_a_shuffled_batch_is_put_in_order() -> None:
