@@ -22,6 +22,14 @@ class DeepInversionConfig:
 
     restarts: int = knob(1, "Independent starts for each update; the lowest loss is kept.", minimum=1, maximum=64)
     steps: int = knob(2000, "Steps of Adam.", unit="steps", minimum=1, maximum=1_000_000)
+    companions: int = knob(
+        3,
+        "Further pictures that are made along with each target's, of the other classes in turn, and not kept: "
+        "BatchNorm's statistics are of all classes. The paper makes 256 at once.",
+        unit="pictures",
+        minimum=0,
+        maximum=255,
+    )
     lr: float = knob(0.1, "First step size, in normalised pixel values.", minimum=1e-6, maximum=10.0)
     decay: bool = knob(True, "Let the step size fall to 0 along a half cosine; off keeps it, as the code does.")
     batchnorm: float = knob(
@@ -64,7 +72,7 @@ DEEP_INVERSION = Attack(
     "deep-inversion",
     "DeepInversion",
     "Makes pictures of the classes asked for whose features have the mean and variance that BatchNorm keeps of the "
-    "training set. Needs the model with its running statistics, no update; pictures made together share statistics.",
+    "training set. Needs the model with its running statistics, no update; pictures of other classes are made along.",
     SOURCE,
     DeepInversionConfig(),
     _reconstruct,

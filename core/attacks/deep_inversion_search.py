@@ -21,21 +21,30 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8  # torch's defaults for Adam
 
 
 class DeepInversion(Search):
-    """Adam in normalised space; the B pictures of a problem share their statistics. Leading axis P."""
+    """Adam in normalised space; the M = B + companions pictures of a problem share their statistics. Leading axis P."""
 
     _OWN = ("image", "mean", "square", "losses", "best", "best_cost", "alive", "made")
 
     def __init__(self, observation: Observation, config: DeepInversionConfig, seed: int) -> None:
         self.config, self.seed = config, seed
-        size = observation.batch_size
+        size = observation.batch_size + config.companions
         self.bench = set_up(observation, config.restarts, precision=config.precision, steps=config.steps, together=size)
         if config.batchnorm and not self.bench.statistics:
             raise UserError(
                 "DeepInversion matches BatchNorm's running statistics, and this model has none; choose a model with "
                 "BatchNorm, or set batchnorm to 0 to go without that prior."
             )
-        unit = torch.ones(self.bench.shape, device=observation.device)
+        first = self.bench.labels[:, :1] + 1
+        others = first + torch.arange(config.companions, device=first.device)
+        self.labels = torch.cat([self.bench.labels, others % observation.spec.num_classes], 1)  # (P, M)
+        unit = torch.ones(self.shape, device=observation.device)
         self.low, self.high = self.bench.normalised(0 * unit), self.bench.normalised(unit)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(M, C, H, W), the companions last."""
+        size, channels, height, width = self.bench.shape
+        return (size + self.config.companions, channels, height, width)
 
     def begin(self, noise: Tensor) -> None:
         """The start is the noise itself."""
@@ -46,11 +55,11 @@ class DeepInversion(Search):
         self.made = self.alive.long() * 0
 
     def objective(self, images: Tensor, rows: Tensor) -> Tensor:
-        """(Q,) at normalised images (Q, B, C, H, W) of problems `rows`; the terms are those of the paper's code."""
+        """(Q,) at normalised images (Q, M, C, H, W) of problems `rows`; the terms are those of the paper's code."""
         config, cost = self.config, images.flatten(1).sum(1) * 0
         if config.matching or config.batchnorm:
             logits, distances = self.features(images)
-            losses = F.cross_entropy(logits.flatten(0, 1), self.bench.labels[rows].flatten(), reduction="none")
+            losses = F.cross_entropy(logits.flatten(0, 1), self.labels[rows].flatten(), reduction="none")
             if config.matching:
                 cost = cost + config.matching * losses.reshape(len(images), -1).mean(1)
             if config.batchnorm:
@@ -60,15 +69,15 @@ class DeepInversion(Search):
         return cost + config.l2 * torch.linalg.vector_norm(images.flatten(1), dim=1) if config.l2 else cost
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (Q, B, K), and (Q, L): ‖mean − running mean‖ + ‖variance − running variance‖ of each BatchNorm layer.
+        """Logits (Q, M, K), and (Q, L): ‖mean − running mean‖ + ‖variance − running variance‖ of each BatchNorm layer.
 
-        Means and (biased) variances of what goes into the layer, over the B pictures of a problem and all places.
+        Means and (biased) variances of what goes into the layer, over the M pictures of a problem and all places.
         """
         found: list[Tensor] = []
 
         def hear(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
             inputs = given[0].reshape(len(images), len(given[0]) // len(images), given[0].shape[1], -1)
-            variance, mean = torch.var_mean(inputs, dim=(1, 3), correction=0)  # of (Q, B, channels, places)
+            variance, mean = torch.var_mean(inputs, dim=(1, 3), correction=0)  # of (Q, M, channels, places)
             off = (mean - layer.get_buffer("running_mean"), variance - layer.get_buffer("running_var"))
             found.append(sum((torch.linalg.vector_norm(one, dim=1) for one in off), mean.new_zeros(len(images))))
 
@@ -130,12 +139,13 @@ class DeepInversion(Search):
     def unit_images(self) -> Tensor:
         """The pictures as they stand: the last ones count, or the best of a problem that diverged."""
         mean, std = self.bench.scale()
-        return self.image * std + mean
+        return self.image[:, : self.bench.shape[0]] * std + mean
 
     def judged(self, images: Tensor) -> Tensor:
-        """Without shift or mirroring."""
+        """Beside the companions as they stand, without shift or mirroring."""
         rows = torch.arange(len(images), device=images.device)
-        return self.bench.passes.evaluate(self.objective, self.bench.normalised(images), rows)[0]
+        shown = torch.cat([self.bench.normalised(images), self.image[:, images.shape[1] :]], 1)
+        return self.bench.passes.evaluate(self.objective, shown, rows)[0]
 
     def steps_made(self) -> Tensor:
         """Those that were finite."""

@@ -101,9 +101,8 @@ def synthesise(
     began = time.monotonic()
     search = search_of(observation, config, seed)
     positions = engine.global_targets(observation, targets)
-    pixels = math.prod(search.bench.shape)
-    noise = engine.draw("normal", seed, positions, config.restarts, pixels)
-    search.begin(noise.reshape(-1, *search.bench.shape).to(next(search.bench.model.parameters())))
+    noise = engine.draw("normal", seed, positions, config.restarts, math.prod(search.shape))
+    search.begin(noise.reshape(-1, *search.shape).to(next(search.bench.model.parameters())))
     reporter = engine.Reporter(progress, name, engine.identity(name, observation, config, seed, positions))
     found, step = reporter.resume(), 0
     if found is not None:
@@ -125,8 +124,13 @@ class Search:
     bench: Bench
     losses: Tensor  # (P,), of the last step
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(M, C, H, W): the pictures that are made for each problem, at least the B that are handed back."""
+        return self.bench.shape
+
     def begin(self, noise: Tensor) -> None:
-        """Place the pictures; noise (P, B, C, H, W) is N(0, 1)."""
+        """Place the pictures; noise (P, M, C, H, W) is N(0, 1)."""
         raise NotImplementedError
 
     def going(self) -> bool:

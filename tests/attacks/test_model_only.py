@@ -190,10 +190,21 @@ def plain_terms(model: nn.Module, images: Tensor, labels: list[int]) -> dict[str
     }
 
 
-def test_deep_inversion_s_objective_and_gradient_are_those_of_the_paper() -> None:
+@pytest.mark.parametrize(("companions", "whole"), [(0, [[0, 1, 1], [2, 3, 0]]), (2, [[3, 0, 1], [1, 2, 3]])])
+def test_deep_inversion_s_objective_and_gradient_are_those_of_the_paper(
+    companions: int, whole: list[list[int]]
+) -> None:
+    """Companions are of the classes that follow the target's in turn."""
     model = build_model(SMALL, _trained_a_little(SMALL).state_dict()).double()
-    labels = [[0, 1, 1], [2, 3, 0]]
-    settings = {"matching": 2, "batchnorm": 3, "first_layer": 10, "total_variation": 0.5, "l2": 0.25}
+    labels = [row[: 3 - companions] for row in whole]
+    settings = {
+        "companions": companions,
+        "matching": 2,
+        "batchnorm": 3,
+        "first_layer": 10,
+        "total_variation": 0.5,
+        "l2": 0.25,
+    }
     search = DeepInversion(alone(SMALL, labels, model), configure("deep-inversion", settings), 0)
     search.bench.model.double()
     images = torch.randn(2, 3, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -202,7 +213,7 @@ def test_deep_inversion_s_objective_and_gradient_are_those_of_the_paper() -> Non
     gradient = torch.autograd.grad(ours.sum(), images)[0]
     for n in range(2):
         own = images[n].detach().requires_grad_(True)
-        terms = plain_terms(model, own, labels[n])
+        terms = plain_terms(model, own, whole[n])
         distances = terms["statistics"]
         cost = 2 * terms["class"] + 3 * (distances.sum() + 9 * distances[0]) + 0.5 * terms["tv"] + 0.25 * terms["l2"]
         assert float(ours[n].detach()) == pytest.approx(float(cost.detach()), rel=1e-9)
@@ -218,7 +229,7 @@ def test_flat_pictures_have_a_finite_gradient() -> None:
 def test_deep_inversion_s_steps_are_adam_s() -> None:
     """Shifted and mirrored by the step's own draw, against torch's Adam with a cosine schedule."""
     model, steps = _trained_a_little(SMALL), 12
-    config = configure("deep-inversion", {"steps": steps, "flip": True, "batchnorm": 0.1})
+    config = configure("deep-inversion", {"steps": steps, "flip": True, "batchnorm": 0.1, "companions": 0})
     search = DeepInversion(alone(SMALL, [[1, 2]], model), config, 5)
     start = torch.randn(1, *search.bench.shape, generator=torch.Generator().manual_seed(0))
     search.begin(start.clone())
@@ -250,9 +261,9 @@ def test_deep_inversion_matches_the_statistics_and_the_class() -> None:
     spec, model = PRESETS["convnet-faces"], preset("convnet-faces")
     labels = [[1, 0]]
     observation = alone(spec, labels, model)
-    settings = {"steps": 40}
+    settings = {"steps": 40, "companions": 0}
     found = run("deep-inversion", observation, settings)
-    begun = run("deep-inversion", observation, {"steps": 1, "lr": 1e-6})
+    begun = run("deep-inversion", observation, settings | {"steps": 1, "lr": 1e-6})
     control = ATTACKS["deep-inversion"].reconstruct(
         observation, prior_alone(configure("deep-inversion", settings)), seed=3
     )
@@ -284,7 +295,7 @@ def test_the_mismatched_control_is_asked_for_another_class(name: str) -> None:
 # --- both ----------------------------------------------------------------------------------------------------
 SETTINGS = {
     "mi-face": {"steps": 12, "restarts": 2, "confidence": 1.0},
-    "deep-inversion": {"steps": 12, "restarts": 2, "batchnorm": 0.1},
+    "deep-inversion": {"steps": 12, "restarts": 2, "batchnorm": 0.1, "companions": 1},
 }
 
 
@@ -320,7 +331,7 @@ def test_a_target_that_is_not_finite_leaves_the_others(name: str) -> None:
     kind = {"mi-face": MiFace, "deep-inversion": DeepInversion}[name]
     both = [kind(observation, configure(name, SETTINGS[name] | {"restarts": 1}), 0) for _ in range(2)]
     for search in both:
-        search.begin(torch.randn(2, *search.bench.shape, generator=torch.Generator().manual_seed(2)))
+        search.begin(torch.randn(2, *search.shape, generator=torch.Generator().manual_seed(2)))
         for step in range(3):
             search.step(step)
     best = both[0].best[0].clone()
@@ -333,6 +344,7 @@ def test_a_target_that_is_not_finite_leaves_the_others(name: str) -> None:
     assert torch.equal(both[0].best[0], best)
     assert bool(both[0].unit_images().isfinite().all())
     assert torch.equal(both[0].unit_images()[1], both[1].unit_images()[1])
+    assert both[0].unit_images().shape == (2, 1, 3, 12, 12)  # companions are not handed back
     assert both[0].steps_made().tolist()[1] == 6
 
 
