@@ -124,5 +124,5 @@ def _others(reasons: Mapping[str, str], attack: Attack) -> None:
     """The attacks that cannot work here, each with its reason."""
     others = {name: why for name, why in reasons.items() if name != attack.name}
     if others:
-        with st.popover(f"{len(others)} of {len(ATTACKS)} attacks do not fit this threat model"):
+        with st.popover(f"{len(others)} of {len(ATTACKS)} attacks do not fit this threat model", type="tertiary"):
             st.table([{"attack": name, "why": why} for name, why in others.items()], alt="Attacks that do not fit")

@@ -42,7 +42,7 @@ def choose_defences(threat: ThreatModel, spec: ModelSpec | None) -> tuple[Threat
         st.error(_shared.plain(sentence), icon=":material/error:")
     if not held:
         nothing = "Nothing is shared, so there is nothing to defend."
-        st.caption(nothing if threat.update == "none" else "None: what is shared is shared as it is.")
+        st.caption(nothing if threat.update == "none" else "None: the update is shared as it is.")
         return threat, True
     drawn = [_draw(place, slot, len(held)) for place, slot in enumerate(held)]
     told = st.toggle(
@@ -127,21 +127,21 @@ def _draw(place: int, slot: Slot, count: int) -> Slot | None:
     with st.container(border=True, gap="small"):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{_shared.plain(defence.title)}** :gray-badge[on {PLACES[defence.place]}]", width="stretch")
-            if count > 1:
-                _button("Earlier", "arrow_upward", slot, _move, -1, disabled=place == 0)
-                _button("Later", "arrow_downward", slot, _move, 1, disabled=place == count - 1)
+            if place > 0:
+                _button("Earlier", "arrow_upward", slot, _move, -1)
+            if place < count - 1:
+                _button("Later", "arrow_downward", slot, _move, 1)
             _button("Remove", "close", slot, _remove)
         st.caption(f"{_shared.plain(defence.summary)} Source: {_shared.plain(defence.source)}")
         return _settings(defence, slot)
 
 
-def _button(word: str, icon: str, slot: Slot, ask: Callable[..., None], *more: int, disabled: bool = False) -> None:
+def _button(word: str, icon: str, slot: Slot, ask: Callable[..., None], *more: int) -> None:
     st.button(
         word,
         key=f"defence_{word.lower()}_{slot.id}",
         icon=f":material/{icon}:",
         type="tertiary",
-        disabled=disabled,
         on_click=ask,
         args=(slot.id, *more),
     )

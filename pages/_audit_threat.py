@@ -13,6 +13,7 @@ from core.report import threat_words
 from pages import _shared
 from pages._audit_model import ChosenModel
 
+NO_STATISTICS = " The model has no BatchNorm statistics to give or to withhold."
 NARROW = 150  # px of a number's field
 
 
@@ -36,12 +37,14 @@ def choose_threat(model: ChosenModel | None, count: int | None) -> tuple[ThreatM
         threat = _images(threat)
     if threat.update == "weights":
         threat = _local(threat)
-    threat = _given(threat, model)
+    entry = CATALOGUE.get(model.spec.architecture) if model is not None else None
+    bare = entry is not None and not entry.batchnorm
+    threat = threat if bare else _given(threat)
     wrong = problem(threat, count)
     if wrong:
         st.error(_shared.plain(wrong), icon=":material/error:")
     else:
-        st.caption(threat_words.sentence(threat))
+        st.caption(threat_words.sentence(threat) + NO_STATISTICS * bare)
     return threat, not wrong
 
 
@@ -150,23 +153,19 @@ def _local(threat: ThreatModel) -> ThreatModel:
     return replace(threat, local_epochs=int(epochs), local_batch=int(batch), local_lr=float(lr))
 
 
-def _given(threat: ThreatModel, model: ChosenModel | None) -> ThreatModel:
-    """BatchNorm's mode and statistics, where the model has any."""
-    entry = CATALOGUE.get(model.spec.architecture) if model is not None else None
-    if entry is not None and not entry.batchnorm:
-        st.caption("This model has no BatchNorm: it has no statistics to give or to withhold.")
-        return threat
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        mode = st.segmented_control(
-            "BatchNorm in the victim's step",
-            ["eval", "train"],
-            default="eval",
-            required=True,
-            key="bn",
-            bind="query-params",
-            help="eval: it computes with its running statistics. train: with those of the batch itself.",
-        )
-        train = mode == "train"
+def _given(threat: ThreatModel) -> ThreatModel:
+    """BatchNorm's mode, and which of its statistics the attacker has."""
+    mode = st.segmented_control(
+        "BatchNorm in the victim's step",
+        ["eval", "train"],
+        default="eval",
+        required=True,
+        key="bn",
+        bind="query-params",
+        help="eval: it computes with its running statistics. train: with those of the batch itself.",
+    )
+    train = mode == "train"
+    with st.container(horizontal=True):
         running = st.toggle(
             "Running statistics given",
             value=True,

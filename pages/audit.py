@@ -2,13 +2,19 @@
 
 import streamlit as st
 
-from core.attacks import ATTACKS
 from core.errors import UserError
 from core.jobs.compose import AttackRequest, check, submit_attack
-from core.jobs.outlook import outlook
-from core.report.estimate import Work, estimate, iterations_of
 from core.report.runs import run, runs
-from pages import _audit_attack, _audit_defence, _audit_images, _audit_model, _audit_threat, _progress, _shared
+from pages import (
+    _audit_attack,
+    _audit_defence,
+    _audit_forecast,
+    _audit_images,
+    _audit_model,
+    _audit_threat,
+    _progress,
+    _shared,
+)
 
 HISTORY = 10
 
@@ -149,35 +155,20 @@ def composer() -> None:
 
 
 def ready_to_launch(request: AttackRequest) -> None:
-    """The estimate and the button; what cannot run is said here, before anything is stored."""
+    """What to expect, and the button; what cannot run is said here, before anything is stored."""
     try:
         check(request)
     except UserError as error:
         st.warning(_shared.plain(str(error)), icon=":material/error:")
         st.button("Launch", type="primary", disabled=True, key="launch")
         return
-    for sentence in outlook(request):
-        st.warning(_shared.plain(sentence), icon=":material/warning:")
-    config = _audit_attack.complete(request.attack, request.config)
-    work = Work(
-        architecture=request.spec.architecture,
-        attack=request.attack,
-        images=len(request.prepared),
-        batch_size=request.threat.batch_size,
-        restarts=int(config.get("restarts", 1)),
-        iterations=iterations_of(config),
-        controls=request.controls,
-        arguments=request.spec.arguments,
-        height=request.spec.height,
-    )
-    guess = estimate(_shared.get_store(), work)
+    _audit_forecast.warnings(request)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Launch", type="primary", icon=":material/play_arrow:", key="launch", on_click=launch, args=(request,)
         )
-        about = f"About **{_shared.seconds(guess.seconds)}**"
-        st.markdown(f"{about}, roughly" if guess.guess else f"{about}, at most {_shared.seconds(guess.at_most)}")
-        st.caption(f"{ATTACKS[request.attack].title}, {len(request.prepared)} images; {guess.basis}.")
+        with st.container(width="stretch"):
+            _audit_forecast.time(request)
 
 
 _shared.header("Audit", "Attack a model with images of your choice, and see what its shared update gives away.")

@@ -77,7 +77,7 @@ def test_only_what_applies_is_asked(app):
     assert "clients" in keys(test)
     test.selectbox(key="model").set_value("lenet").run()
     assert {"bn", "running_fixed", "private_fixed"}.isdisjoint(keys(test))
-    assert "This model has no BatchNorm" in words(test)
+    assert "The model has no BatchNorm statistics" in words(test)
 
 
 @pytest.mark.parametrize(
