@@ -50,9 +50,11 @@ def _preset(name: str, title: str, summary: str, config: GradInversionConfig) ->
 GRADINVERSION = _preset(
     "gradinversion",
     "GradInversion",
-    "Matches the gradient and the BatchNorm statistics, and pulls two starts to their mean, in a number of steps that "
-    "a CPU finishes on small models. Needs a model with BatchNorm, trained, or batchnorm=0.",
-    GradInversionConfig(restarts=2, steps=800, matching=1.0, sign="hard", batchnorm=1e-3, first_layer=1.0),
+    "Matches the gradient's direction and the BatchNorm statistics, and pulls two starts to their mean, in a "
+    "number of steps that a CPU finishes on small models. Needs a model with BatchNorm, trained, or batchnorm=0.",
+    GradInversionConfig(
+        restarts=2, steps=800, cost="cosine", matching=1.0, sign="hard", batchnorm=1e-3, first_layer=1.0
+    ),
 )
 GRADINVERSION_PAPER = _preset(
     "gradinversion-paper",
