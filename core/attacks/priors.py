@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from core.attacks.costs import total_variation
 from core.attacks.gradients import frozen_copy
-from core.attacks.recipe import Recipe
+from core.attacks.recipe import NO_BATCHNORM, Recipe
 from core.errors import UserError
 from core.leakage.observation import Observation
 from core.models.build import build_model
@@ -57,10 +57,7 @@ def known_statistics(observation: Observation, recipe: Recipe, model: nn.Module)
     """
     names = [name for name, layer in model.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     if not names:
-        raise UserError(
-            f"The BatchNorm prior needs a model with BatchNorm, and {observation.spec.architecture} has none; set "
-            "batchnorm=0 or choose another model."
-        )
+        raise UserError(NO_BATCHNORM.format(observation.spec.architecture))
     granted = bool(observation.statistics) and recipe.matching != 0
     if recipe.statistics != "running" and granted:
         return Statistics({n: _private(observation, n) for n in names}, "the private batch")

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 COSTS = ("cosine", "cosine-layers", "cosine-masked", "l2", "l2-layers", "l1", "l1-layers", "sapag")
 SIGNS, SCHEDULES = ("hard", "soft", "none"), ("steps", "cosine", "none")
 STARTS, STATISTICS = ("normal", "uniform", "grey", "tiles"), ("granted", "batch", "running")
+NO_BATCHNORM = (
+    "The BatchNorm prior needs a model with BatchNorm, and {} has none; set batchnorm=0 or choose another model."
+)
 
 
 @dataclass(frozen=True)
