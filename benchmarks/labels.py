@@ -82,10 +82,7 @@ def main() -> None:
                 updates = max(8, min(arguments.updates, 2048 // size))
                 observation, labels = observed(name, updates, replace(threat, batch_size=size))
                 guess = np.random.default_rng(1).integers(0, observation.spec.num_classes, labels.shape)
-                found = [label_accuracy(recover_labels(observation, rule).numpy(), labels) for rule in LABEL_RULES]
-                cells = [
-                    f"{100 * a.mean:.0f} ({100 * a.exact.mean():.0f})" for a in (*found, label_accuracy(guess, labels))
-                ]
+                cells = [cell(observation, rule, labels) for rule in LABEL_RULES] + [words(guess, labels)]
                 print(f"| {name} | {word} | {size} | {' | '.join(cells)} |", flush=True)
 
 

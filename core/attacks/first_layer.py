@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 2048  # rows that are compared with each other; the strongest count
 GRID = 0.1  # mean distance from 8-bit values, in their steps: 0 for an original, 1/4 for a mixture of several
 SAME = 1 / 255  # candidates whose mean difference is below this are one image
+APPROXIMATE = "read approximately: the result is not on the grid of 8-bit values"
 NOTHING = "nothing to read: the first layer's gradient is {}"
 
 
@@ -114,8 +115,12 @@ def read_update(weight: Tensor, bias: Tensor, observation: Observation, config: 
     if why := unreadable(weight, bias):
         return nothing(weight, size, why)
     if size == 1:
-        image, loss = combine(weight, bias)
-        return Reading(to_unit(image[None], observation), 1, loss, "ok")
+        found, loss = combine(weight, bias)
+        image = to_unit(found[None], observation)
+        if missing := withheld(weight, bias):
+            return Reading(image, 0, loss, f"read in part: {missing:.0%} of the values are in no row that was shared")
+        exact = int(off_grid(image) < GRID)
+        return Reading(image, exact, loss, "ok" if exact else APPROXIMATE)
     return choose(group(weight, bias, observation, config), size, float(weight.square().sum()))
 
 
@@ -140,6 +145,14 @@ def combine(weight: Tensor, bias: Tensor) -> tuple[Tensor, float]:
     image = (bias @ weight) / (bias.square() @ shared).clamp_min(torch.finfo(weight.dtype).tiny)
     left = (weight - bias[:, None] * image) * shared
     return image, float(left.square().sum() / weight.square().sum().clamp_min(1e-300))
+
+
+def withheld(weight: Tensor, bias: Tensor) -> float:
+    """Share of the image's values that a pruned update tells nothing of; 0 where no update was pruned: a value that is
+    itself 0 has a gradient of 0 in every row, a pruned one in some."""
+    shared = weight[bias != 0] != 0
+    some = shared.any(0)
+    return float((~some).double().mean()) if bool((some & ~shared.all(0)).any()) else 0.0
 
 
 def group(weight: Tensor, bias: Tensor, observation: Observation, config: AnalyticConfig) -> Candidates:

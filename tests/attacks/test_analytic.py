@@ -9,7 +9,7 @@ import torch
 from core.attacks import ATTACKS
 from core.attacks.analytic import ANALYTIC
 from core.attacks.base import AttackCancelled
-from core.attacks.first_layer import Candidates, choose, combine, off_grid
+from core.attacks.first_layer import Candidates, choose, combine, off_grid, withheld
 from core.errors import UserError
 from core.leakage.controls import mismatched
 from core.leakage.observation import Observation
@@ -112,13 +112,31 @@ def test_pruned_entries_are_no_evidence() -> None:
     source = torch.Generator().manual_seed(1)
     image, bias = torch.rand(20, generator=source).double(), torch.randn(9, generator=source).double()
     weight = bias[:, None] * image
-    weight[torch.rand(9, 20, generator=source) < 0.6] = 0.0
+    weight[torch.rand(9, 20, generator=source) < 0.85] = 0.0
+    assert (weight == 0).all(0).any()
     found, left = combine(weight, bias)
     kept = (weight != 0).any(0)
     assert torch.allclose(found[kept], image[kept], atol=1e-12)
     assert left < 1e-20
+    assert withheld(weight, bias) == pytest.approx((~kept).double().mean().item())
+    assert withheld(bias[:, None] * image * (image > 0.5), bias) == 0.0  # values that are 0 themselves
     plain = bias @ weight / bias.square().sum()  # least squares over all rows, zeros included
     assert (plain - image).abs().max() > 0.1
+
+
+def test_a_noisy_update_is_read_approximately_and_says_so() -> None:
+    observation, pixels, _ = photos(MLP, 2, 1)
+    noise = torch.Generator().manual_seed(0)
+    noisy = {
+        name: tensor + 0.05 * tensor.std() * torch.randn(tensor.shape, generator=noise)
+        for name, tensor in observation.gradients.items()
+    }
+    done = run(replace(observation, gradients=noisy))
+    assert done.status == ("read approximately: the result is not on the grid of 8-bit values",) * 2
+    error = np.abs(done.images[:, 0].astype(float) - pixels).mean(axis=(1, 2, 3, 4))
+    # least squares over 64 rows: far closer than one row, whose noise is .05 of the spread over its own db
+    assert error.max() < 10
+    assert error.min() > 0.1
 
 
 def test_least_squares_by_hand() -> None:
