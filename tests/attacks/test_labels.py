@@ -1,6 +1,7 @@
 """Label recovery: each rule against values worked out by hand, against its own theory, and on real updates."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.attacks import ATTACKS
 from core.attacks.label_rules import LABEL_RULES, check_label_rule, label_accuracy
 from core.attacks.labels import from_bias, from_minima, from_signs, made_up, recover_labels, unreadable
 from core.errors import UserError
@@ -202,3 +204,12 @@ def test_every_rule_says_what_it_is() -> None:
     for name, rule in LABEL_RULES.items():
         assert rule.name == name
         assert all((rule.title, rule.summary, rule.source, rule.needs))
+
+
+def test_the_docs_name_every_rule_and_every_setting() -> None:
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    page = (docs / "labels.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` | {rule.summary} |" in page for name, rule in LABEL_RULES.items())
+    for name in ("analytic", "imprint"):
+        page = (docs / "attacks" / f"{name}.md").read_text(encoding="utf-8")
+        assert all(f"| `{field.name}` |" in page for field in fields(ATTACKS[name].config))
