@@ -12,7 +12,7 @@ from core.leakage.threat import ThreatModel
 from core.report import threat_words
 from pages import _shared
 from pages._audit_knobs import changed_line, knobs
-from pages._audit_threat import unfit
+from pages._audit_threat import assign_update, unfit
 
 DEVICES = ("auto", "cpu", "cuda")
 FAMILIES = {
@@ -29,7 +29,7 @@ def settle() -> None:
     update = st.session_state.get("update") or st.query_params.get("update")
     attack = ATTACKS.get(str(asked))
     if attack is not None and update is None and "gradients" not in attack.updates:
-        st.session_state["update"] = attack.updates[0]
+        assign_update(attack.updates[0])
     if asked is None and update == "none":
         st.session_state["attack"] = next(
             (name for name, one in ATTACKS.items() if one.model_only), next(iter(ATTACKS))
@@ -105,7 +105,7 @@ def _attack_chosen() -> None:
     """Callback: an attack that cannot take what is shared brings along what it needs."""
     attack = ATTACKS.get(str(st.session_state.get("attack")))
     if attack is not None and st.session_state.get("update", "gradients") not in attack.updates:
-        st.session_state["update"] = attack.updates[0]
+        assign_update(attack.updates[0])
 
 
 def _about(attack: Attack) -> None:

@@ -126,13 +126,14 @@ def _draw(place: int, slot: Slot, count: int) -> Slot | None:
     defence = DEFENCES[slot.name]
     with st.container(border=True, gap="small"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{_shared.plain(defence.title)}** :gray-badge[on {PLACES[defence.place]}]", width="stretch")
+            st.markdown(f"**{place + 1}  {_shared.plain(defence.title)}**", width="stretch")
             if place > 0:
                 _button("Earlier", "arrow_upward", slot, _move, -1)
             if place < count - 1:
                 _button("Later", "arrow_downward", slot, _move, 1)
             _button("Remove", "close", slot, _remove)
-        st.caption(f"{_shared.plain(defence.summary)} Source: {_shared.plain(defence.source)}")
+        about = f"{_shared.plain(defence.summary)} Source: {_shared.plain(defence.source)}"
+        st.caption(f":gray-badge[on {PLACES[defence.place]}] {about}")
         return _settings(defence, slot)
 
 

@@ -13,6 +13,7 @@ from core.report import threat_words
 from pages import _shared
 from pages._audit_model import ChosenModel
 
+ASSIGNED = "update_assigned"  # in the session: a default beside a value of ours makes Streamlit warn
 NO_STATISTICS = " The model has no BatchNorm statistics to give or to withhold."
 NARROW = 150  # px of a number's field
 
@@ -24,7 +25,7 @@ def choose_threat(model: ChosenModel | None, count: int | None) -> tuple[ThreatM
     update = st.segmented_control(
         "What is shared",
         list(CHOICES["update"]),
-        default="gradients",
+        default=None if st.session_state.pop(ASSIGNED, False) else "gradients",
         required=True,
         key="update",
         bind="query-params",
@@ -61,6 +62,12 @@ def problem(threat: ThreatModel, count: int | None) -> str:
             f"{', '.join(fitting)}, or a multiple of {threat.batch_size} images."
         )
     return ""
+
+
+def assign_update(update: str) -> None:
+    """Choose what is shared, before its widget is drawn."""
+    st.session_state["update"] = update
+    st.session_state[ASSIGNED] = True
 
 
 def _update_chosen() -> None:

@@ -18,7 +18,7 @@ def images(count: int) -> str:
 def needs(attack: Attack) -> str:
     """What the attack takes, in one sentence."""
     if attack.model_only:
-        return "Needs the model alone; each image is compared with the nearest original of its class."
+        return "Needs: the model alone; what it makes is compared with the nearest original of its class (by MSE)."
     shared = " or ".join(UPDATES[one] for one in attack.updates)
     return f"Needs: {shared}; {images(attack.max_batch)} an update at most."
 

@@ -1,10 +1,13 @@
 """The Audit path in a real browser: a small attack from its settings to the exported file; links on a fresh server."""
 
+import re
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from core.jobs.payloads import from_json
+from core.leakage.threat import ChosenDefence, ThreatModel
 from core.report.export import read_export
 from core.storage import schema
 from tests.e2e.conftest import ROOT
@@ -38,6 +41,53 @@ def test_a_small_attack_from_launch_to_the_exported_file(serve, chromium: Browse
     download.value.save_as(exported)
     assert len(read_export(exported.read_bytes())["reconstructions"]) == 2 + 2  # two attacked, one of each control
     opens_without_any_request(chromium, exported)
+
+
+def choose(page: Page, widget: str, option: str) -> None:
+    """Press one option of the segmented control with this key."""
+    page.locator(f".st-key-{widget}").get_by_text(option, exact=True).click()
+
+
+def test_a_defended_fedavg_audit_is_composed_launched_and_done_and_its_link_reopens_it(serve, page: Page):
+    app = serve(runner=True)
+    page.goto(f"{app.url}/audit?model=mlp&images=photos&count=4&controls=1&annotator=Ana")
+    choose(page, "update", "weights")
+    for label, value in (("Images in one update", "2"), ("Local epochs", "2"), ("Local learning rate", "0.05")):
+        field = page.get_by_role("spinbutton", name=label)
+        field.fill(value)
+        field.press("Enter")
+        expect(page).to_have_url(re.compile(f"={value}(&|$)"))
+    page.get_by_role("button", name="Add a defence").click()
+    page.get_by_role("button", name="Norm clipping").click()
+    page.keyboard.press("Escape")
+    page.get_by_text("Its settings").click()
+    norm = page.get_by_role("spinbutton", name="norm (default 1)")
+    norm.fill("0.5")
+    norm.press("Enter")
+    expect(page.get_by_text("Changed: norm = 0.5")).to_be_visible()
+    page.get_by_text("Every setting, with its default").click()
+    for knob, value in (("iterations", "3"), ("restarts", "1")):
+        field = page.get_by_role("spinbutton", name=f"{knob} (default")
+        field.fill(value)
+        field.press("Enter")
+        expect(page.get_by_text(f"{knob} = {value}")).to_be_visible()
+    expect(page).to_have_url(re.compile("defence=clip%3Anorm%3D0.5"))
+    link = page.url
+    page.get_by_role("button", name="Launch").click()
+    expect(page.get_by_role("link", name="Verdict and reconstructions")).to_be_visible(timeout=DONE)
+    expect(page.get_by_text("batch 2 · FedAvg · clip", exact=False).first).to_be_visible()
+    with app.store.database.read() as connection:
+        row = connection.execute(schema.jobs.select().where(schema.jobs.c.kind == "attack")).one()
+    threat = from_json(row.payload_type, row.payload_version, row.payload).threat
+    assert threat == ThreatModel(
+        batch_size=2, update="weights", local_epochs=2, local_lr=0.05, defences=(ChosenDefence("clip", {"norm": 0.5}),)
+    )
+    page.goto(link)
+    expect(page.get_by_role("spinbutton", name="Local learning rate")).to_have_value("0.05")
+    expect(page.get_by_text("Changed: norm = 0.5")).to_be_visible()
+    expect(page.get_by_text("Changed: restarts = 1, iterations = 3")).to_be_visible()
+    page.get_by_role("button", name="Launch").click()  # the same question: the link held all of it
+    expect(page.get_by_text("The same run was in the store already")).to_be_visible()
 
 
 def opens_without_any_request(chromium: Browser, exported: Path) -> None:

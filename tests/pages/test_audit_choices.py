@@ -11,6 +11,7 @@ from core.leakage.defences import DEFENCES
 from core.leakage.defences.text import read_defence
 from core.leakage.threat import ThreatModel
 from core.storage import schema
+from pages._audit_defence import PLACES
 from pages._shared import plain
 
 PAGE = "pages/audit.py"
@@ -185,7 +186,8 @@ def test_every_defence_is_offered_with_its_place_summary_source_and_settings(app
         assert test.button(key=f"add_{name}").label.replace("\\", "") == defence.title
         assert shown.count(plain(defence.summary)) == 2  # where it is offered, and where it is chosen
         assert plain(defence.source) in shown
-        assert f"**{plain(defence.title)}** :gray-badge[on " in shown
+        assert f"**{slot}  {plain(defence.title)}**" in shown
+        assert f":gray-badge[on {PLACES[defence.place]}] {plain(defence.summary)}" in shown
         for field in fields(defence.config):
             knob = test.get_by_key(f"defence_{slot}_{field.name}")
             assert field.name.replace("_", " ") in knob.label
