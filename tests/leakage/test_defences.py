@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,8 +57,10 @@ def batch(updates: int, images: int, spec: ModelSpec = MLP) -> tuple[torch.Tenso
 
 
 def test_every_defence_says_what_it_is() -> None:
+    docs = (Path(__file__).resolve().parents[2] / "docs" / "defences.md").read_text(encoding="utf-8")
     for name, defence in DEFENCES.items():
         assert name == defence.name
+        assert f"| `{name}` | {defence.place} |" in docs
         assert ". " in defence.summary
         assert defence.place in ("input", "update")
         assert (defence.on_update is not None) == (defence.place == "update")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from core.attacks import ATTACKS, configure
+from core.attacks.compiled import trace
 from core.attacks.costs import squared_l2
 from core.attacks.engine import one_hot, set_up
 from core.images.load import load_images
@@ -144,3 +145,31 @@ def test_who_is_told_of_pruning_sees_far_more_and_strong_noise_hides() -> None:
     assert told > not_told + 10
     assert plain > 25
     assert hidden < 12
+
+
+@pytest.mark.parametrize(
+    "defences",
+    [
+        chosen(("clip", {}), ("sign", {})),
+        chosen(("top-k", {"scope": "global"}), ("quantise", {})),
+        chosen(("prune", {}), ("gaussian", {})),
+        chosen(("soteria", {}), ("top-k", {})),
+        chosen(("mixup", {}), ("label-smoothing", {})),
+    ],
+    ids=lambda value: "+".join(one.name for one in value),
+)
+def test_the_adapted_match_can_be_recorded(defences: tuple[ChosenDefence, ...]) -> None:
+    """Traced at one point and run at another, as the recorded steps on a GPU are."""
+    observation, images, labels = shared(ThreatModel(2, defences=defences), updates=2)
+    problems, probabilities = set_up(observation, 1), one_hot(labels, 4, images)
+
+    def work(points: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        points = points.detach().requires_grad_(True)
+        cost = problems.matching(squared_l2, points, probabilities[rows], rows)
+        return cost.detach(), torch.autograd.grad(cost.sum(), points)[0]
+
+    rows, draw = torch.arange(2), torch.Generator().manual_seed(0)
+    module, held = trace(work, torch.randn(images.shape, generator=draw), rows)
+    elsewhere = torch.randn(images.shape, generator=draw)
+    for ours, right in zip(module(elsewhere, rows, *held), work(elsewhere, rows), strict=True):
+        torch.testing.assert_close(ours, right)
