@@ -69,25 +69,40 @@ class Recorded:
         return (costs[:-lacking], gradients[:-lacking]) if lacking else (costs, gradients)
 
     def _make(self, plain: Work, points: Tensor, rows: Tensor) -> None:
-        points = points.detach().clone()
+        """Record in the form that is wanted, and if that fails in the simpler one; then the plain step stays."""
+        points, why = points.detach().clone(), ""
+        for form in ("compiled", "replayed") if self.wanted == "compiled" else ("replayed",):
+            work, path, fault = self._attempt(plain, points, rows, long=form == "compiled")
+            why = "; ".join(part for part in (why, fault) if part)
+            if work is not None:
+                self._work, self._size, self.wanted = work, len(rows), form
+                self.path = f"{path} ({why})" if why else path
+                return
+        self.wanted, self.path = "", f"plain ({why})"
+
+    def _attempt(self, plain: Work, points: Tensor, rows: Tensor, *, long: bool) -> tuple[Work | None, str, str]:
+        """A form that gives the plain one's numbers, its name, and what speaks against it."""
         try:
-            work, path = record(plain, points, rows, long=self.wanted == "compiled")
+            work, path = record(plain, points, rows, long=long)
             gap = disagreement(work(points, rows), plain(points, rows))
         except Exception as error:  # compilers raise what they like; a lack of memory is for the caller
             if memory.is_out_of_memory(error):
                 raise
-            why = (str(error).splitlines() or [""])[0][:160]
-            self.wanted, self.path = "", f"plain (recording failed: {type(error).__name__}: {why})"
-            return
+            line = (str(error).splitlines() or [""])[0][:120]
+            return None, "", f"{'compiling' if long else 'recording'} failed: {type(error).__name__}: {line}"
         limit = 1e-9 if points.dtype == torch.float64 else TOLERANCE[precision.current()]
         if not gap <= limit:
-            self.wanted, self.path = "", f"plain (the recorded step was off by {gap:.1e})"
-            return
-        self._work, self._size, self.path = work, len(rows), path
+            return None, "", f"the {'compiled' if long else 'recorded'} step was off by {gap:.1e}"
+        return work, path, ""
 
 
 def record(plain: Work, points: Tensor, rows: Tensor, *, long: bool) -> tuple[Work, str]:
-    """The best recorded form for these shapes and its name: compiled if the run is long or it was compiled before."""
+    """The recorded form for these shapes and its name. A long run is traced and compiled, or finds what another run
+    compiled; a short one on a GPU is captured as it is, which takes a second and no tracing.
+    """
+    on_gpu = points.device.type == "cuda"
+    if on_gpu and not long:
+        return Replayed(plain, points, rows), "replayed as a CUDA graph"
     module, held = trace(plain, points, rows)
     key = key_of(module, [points, rows, *held])
     if long and key not in _compiled:
@@ -100,9 +115,7 @@ def record(plain: Work, points: Tensor, rows: Tensor, *, long: bool) -> tuple[Wo
             costs, gradients = form(points, rows, *held)
         return costs, gradients
 
-    if points.device.type != "cuda":
-        return work, name
-    return Replayed(work, points, rows), f"{name}, replayed as a CUDA graph"
+    return (Replayed(work, points, rows), f"{name}, replayed as a CUDA graph") if on_gpu else (work, name)
 
 
 def trace(plain: Work, points: Tensor, rows: Tensor) -> tuple[fx.GraphModule, list[Tensor]]:

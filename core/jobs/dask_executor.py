@@ -26,7 +26,7 @@ from core.jobs.launch import environment_of
 from core.jobs.shards import run_shard
 from core.settings import Settings
 
-LOOK_SECONDS = 0.1  # between two looks at the cancel flag, each a round trip to the scheduler
+LOOK_SECONDS = 0.4  # between two looks at the cancel flag, each a round trip to the scheduler of some ms
 MEMORY_SHARE = 0.8  # of the machine's memory for all workers; the rest is for the app, the runner and the system
 CONFIG = {
     "distributed.worker.multiprocessing-method": "spawn",  # CUDA does not survive a fork

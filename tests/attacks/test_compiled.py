@@ -114,6 +114,23 @@ def test_a_recorded_step_that_fails_or_lies_is_not_used_and_the_record_says_why(
     assert "more" not in path
 
 
+def test_where_compiling_fails_the_simpler_form_is_used_and_the_record_says_so(monkeypatch):
+    real = compiled.record
+
+    def broken(plain, points, rows, *, long):
+        if long:
+            raise ValueError("no such kernel")
+        return real(plain, points, rows, long=False)
+
+    monkeypatch.setattr(compiled, "record", broken)
+    points, rows = torch.randn(4, 3), torch.arange(4)
+    passes = Passes(CPU, 4)
+    passes.recorded.wanted = "compiled"
+    _, gradients = passes.evaluate(quartic, points, rows, fixed=True)
+    torch.testing.assert_close(gradients, 36 * points**3 * (rows[:, None] + 1))
+    assert passes.record()["step"] == "traced (compiling failed: ValueError: no such kernel)"
+
+
 def test_only_a_cost_that_is_fixed_is_recorded():
     points, rows = torch.randn(4, 3), torch.arange(4)
     for fixed, path in ((False, "plain"), (True, "traced")):
