@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from core.attacks import engine
 from core.attacks.base import Progress, Reconstructions
 from core.attacks.labels import recover_labels
+from core.attacks.labels import unreadable as unreadable_labels
 from core.errors import UserError
 from core.leakage.observation import Observation
 from core.leakage.victim import normalise
@@ -269,6 +270,7 @@ def finish(
     shape = (observation.batch_size, spec.channels, spec.height, spec.width)
     images = torch.stack([reading.images.reshape(shape) for reading in readings])
     losses = np.array([[reading.loss] for reading in readings])
+    whys = unreadable_labels(observation) if observation.labels is None else ("",) * len(readings)
     reporter = engine.Reporter(progress, name, engine.identity(name, observation, config, seed, positions))
     reporter.check_cancelled()
     reporter.after(1, 1, torch.from_numpy(losses), lambda: engine.to_pixels(images), dict)
@@ -278,7 +280,7 @@ def finish(
         chosen=np.zeros(len(readings), dtype=np.int64),
         labels=labels[:, None].cpu().numpy(),
         iterations=np.ones((len(readings), 1), dtype=np.int64),
-        status=tuple(reading.status for reading in readings),
+        status=tuple("; ".join(filter(None, words)) for words in zip((r.status for r in readings), whys, strict=True)),
         seconds=time.monotonic() - began,
         record={
             "gradients": "none: solved in closed form",

@@ -191,6 +191,16 @@ def test_updates_that_cannot_be_read_say_so_and_harm_no_other() -> None:
     assert np.isnan(done.losses[1:3]).all()
 
 
+def test_labels_that_cannot_be_read_are_named_and_the_image_is_read_all_the_same() -> None:
+    observation, pixels, labels = photos(MLP, 2, 1, ThreatModel(labels="inferred"))
+    broken = {name: tensor.clone() for name, tensor in observation.gradients.items()}
+    broken["head.weight"][1] = broken["head.bias"][1] = 0.0
+    done = run(replace(observation, gradients=broken))
+    assert done.status == ("ok", "ok; labels not readable: the last layer's gradient is zero")
+    assert np.array_equal(done.images[:, 0], pixels)
+    assert done.labels[0, 0].tolist() == labels[0].tolist()
+
+
 @pytest.mark.parametrize(("spec", "what"), [(LENET, "Conv2d"), (CONVNET, "Conv2d")])
 def test_another_first_layer_is_refused_in_a_sentence(make, spec: ModelSpec, what: str) -> None:  # type: ignore[no-untyped-def]
     observation, _, _ = make(spec)
