@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 
 SOURCE = "Yin et al. 2020, Dreaming to Distill, arXiv 1912.08795; the settings are those of its code for CIFAR-10"
 
+DENIED = (
+    "An attack on the model alone computes with BatchNorm's running statistics, and this threat model denies them; "
+    "grant them, or choose a model without BatchNorm."
+)
+NO_BATCHNORM = (
+    "DeepInversion matches BatchNorm's running statistics, and this model has none; choose a model with BatchNorm, or "
+    "set batchnorm to 0 to go without that prior."
+)
+
 
 @dataclass(frozen=True)
 class DeepInversionConfig:

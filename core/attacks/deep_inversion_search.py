@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.attacks.deep_inversion import NO_BATCHNORM
 from core.attacks.synthesis import NOT_FINITE, Search, set_up
 from core.errors import UserError
 from core.leakage.observation import Observation
@@ -30,10 +31,7 @@ class DeepInversion(Search):
         size = observation.batch_size + config.companions
         self.bench = set_up(observation, config.restarts, precision=config.precision, steps=config.steps, together=size)
         if config.batchnorm and not self.bench.statistics:
-            raise UserError(
-                "DeepInversion matches BatchNorm's running statistics, and this model has none; choose a model with "
-                "BatchNorm, or set batchnorm to 0 to go without that prior."
-            )
+            raise UserError(NO_BATCHNORM)
         first = self.bench.labels[:, :1] + 1
         others = first + torch.arange(config.companions, device=first.device)
         self.labels = torch.cat([self.bench.labels, others % observation.spec.num_classes], 1)  # (P, M)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from core.attacks import engine
 from core.attacks.base import Progress, Reconstructions
+from core.attacks.deep_inversion import DENIED
 from core.attacks.passes import Passes
 from core.errors import UserError
 from core.leakage.observation import Observation
@@ -76,10 +77,7 @@ def set_up(observation: Observation, restarts: int, *, precision: str = "auto", 
     model = build_model(observation.spec, observation.weights).to(observation.device).eval().requires_grad_(False)
     layers = tuple(layer for layer in model.modules() if isinstance(layer, BATCHNORM))
     if layers and not observation.running_statistics:
-        raise UserError(
-            "An attack on the model alone computes with BatchNorm's running statistics, and this threat model denies "
-            "them; grant them, or choose a model without BatchNorm."
-        )
+        raise UserError(DENIED)
     kept = tuple(layer for layer in layers if layer.running_mean is not None)
     owner = torch.arange(observation.count, device=observation.device).repeat_interleave(restarts)
     ceiling = AT_ONCE.get(observation.device.type, AT_ONCE["cpu"]) // together

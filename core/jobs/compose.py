@@ -11,7 +11,7 @@ from core.errors import UserError
 from core.images.load import draw_label, load_images
 from core.images.picture import Prepared
 from core.jobs.payloads import AttackJob
-from core.jobs.plan import check_fits
+from core.jobs.plan import check_fits, check_statistics
 from core.jobs.queue import Submitted, original_hashes, store_model, store_originals, submit
 from core.leakage.defences import check_defences, completed
 from core.leakage.defences.pictures import defended
@@ -84,6 +84,7 @@ def check(request: AttackRequest) -> None:
         )
     check_spec(request.spec)
     check_defences(threat, request.spec)
+    check_statistics(attack, configure(request.attack, dict(request.config)), request.spec, threat)
     if threat.batchnorm == "train":
         check_train_mode(request.spec, threat.least_batch)
     if not 0 <= request.seed < 2**31 or not 0 <= request.controls <= count:

@@ -3,17 +3,19 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from core.attacks import ATTACKS, config_from_dict
+from core.attacks import ATTACKS, config_from_dict, recipe
 from core.attacks.base import Attack
+from core.attacks.deep_inversion import DENIED, NO_BATCHNORM
 from core.errors import UserError
 from core.jobs.devices import CPU_SLOTS, Room
 from core.jobs.payloads import AttackJob, Payload
 from core.leakage.controls import easy_case, pick_donors, pick_other_classes
 from core.leakage.defences import check_defences
 from core.leakage.threat import ThreatModel, check_threat
-from core.models.catalogue import check_spec, check_train_mode
+from core.models.catalogue import CATALOGUE, check_spec, check_train_mode
+from core.models.spec import ModelSpec
 from core.registry import look_up
 
 Item = TypeVar("Item")
@@ -53,10 +55,11 @@ def check_payload(payload: Payload) -> None:
         return
     check_spec(payload.model)
     attack = look_up(ATTACKS, payload.attack, "attack")
-    config_from_dict(payload.attack, payload.config)
+    config = config_from_dict(payload.attack, payload.config)
     check_threat(payload.threat)
     check_fits(attack, payload.threat)
     check_defences(payload.threat, payload.model)
+    check_statistics(attack, config, payload.model, payload.threat)
     size = payload.threat.batch_size
     count = len(payload.originals)
     if payload.threat.batchnorm == "train":
@@ -90,6 +93,17 @@ def check_fits(attack: Attack, threat: ThreatModel) -> None:
         wanted = " or ".join(shared[one] for one in attack.updates)
         raise UserError(f"{attack.title} needs {wanted}, and here the client shares {shared[threat.update]}.")
     check_defences(threat)
+
+
+def check_statistics(attack: Attack, config: Any, spec: ModelSpec, threat: ThreatModel) -> None:
+    """Raise UserError when an attack would lack the BatchNorm, or its statistics, that its prior computes with."""
+    batchnorm = CATALOGUE[spec.architecture].batchnorm
+    if attack.model_only and batchnorm and not threat.running_statistics:
+        raise UserError(DENIED)
+    if attack.model_only and not batchnorm and getattr(config, "batchnorm", 0):
+        raise UserError(NO_BATCHNORM)
+    if not attack.model_only and not batchnorm and getattr(config, "batchnorm", 0):
+        raise UserError(recipe.NO_BATCHNORM.format(spec.architecture))
 
 
 def plan_attack(payload: AttackJob, labels: Sequence[int], room: Room | None = None) -> list[ShardPlan]:

@@ -4,8 +4,11 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from sqlalchemy import select
 
+from core.errors import UserError
+from core.jobs.compose import AttackRequest, check
 from core.jobs.events import Event
 from core.jobs.plan import ShardPlan, check_payload, plan_attack
 from core.jobs.queue import submit
@@ -13,6 +16,7 @@ from core.jobs.results import ShardRow, pair_with_nearest
 from core.jobs.runner import Runner
 from core.jobs.shards import plan_shards, run_shard
 from core.leakage.threat import ThreatModel
+from core.models.spec import ModelSpec
 from core.report.evidence import run_verdict, threshold
 from core.report.export import export_html, read_export
 from core.report.frames import RECOGNITION, axis, relate, score_frame, with_recognition
@@ -20,9 +24,10 @@ from core.report.records import Query
 from core.report.views import reconstruction_page
 from core.storage import schema
 from core.storage.store import Store
-from tests.jobs.conftest import attack_job, job_row, outcome, prepared, record
+from tests.jobs.conftest import MLP, attack_job, job_row, outcome, prepared, record
 
 ALONE = ThreatModel(update="none")
+NARROW = ModelSpec("convnet", 4, height=9, width=9, arguments={"base": 2})
 
 
 def rows(store: Store, table: str) -> list:  # type: ignore[type-arg]
@@ -31,7 +36,7 @@ def rows(store: Store, table: str) -> list:  # type: ignore[type-arg]
 
 
 def test_from_request_to_verdict(store: Store) -> None:
-    payload = attack_job(store, 12, attack="mi-face", threat=ALONE, steps=15)  # labels 0 … 9, 0, 1
+    payload = attack_job(store, 12, attack="mi-face", threat=ALONE, steps=6)  # labels 0 … 9, 0, 1
     check_payload(payload)
     job = submit(store, payload, "alone").job_id
     Runner(store).run(until_idle=True)
@@ -112,3 +117,25 @@ def test_a_shard_in_a_worker_never_touches_the_originals(store: Store) -> None:
         assert [event.kind for event in events if event.kind in ("facts", "failed")] == ["facts"]
         found.append(events[-1].arrays["images"].tobytes())
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("attack", "spec", "threat", "words"),
+    [
+        ("deep-inversion", MLP, ALONE, "this model has none"),
+        ("mi-face", NARROW, replace(ALONE, running_statistics=False, batchnorm="train"), "denies them"),
+        ("deep-inversion", NARROW, replace(ALONE, running_statistics=False, batchnorm="train"), "denies them"),
+        ("mi-face", MLP, ThreatModel(), "needs nothing but the model"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_it_is_stored(attack, spec, threat, words) -> None:  # type: ignore[no-untyped-def]
+    request = AttackRequest(spec, "model", None, "noise", tuple(prepared(2, spec)), attack, {}, threat)
+    with pytest.raises(UserError, match=words):
+        check(request)
+
+
+def test_without_its_prior_deep_inversion_is_accepted_for_any_model() -> None:
+    request = AttackRequest(
+        MLP, "model", None, "noise", tuple(prepared(2)), "deep-inversion", {"batchnorm": "0"}, ALONE, controls=0
+    )
+    check(request)

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from core.errors import UserError
 from core.labels.annotators import annotator_id
@@ -21,6 +22,7 @@ from core.report.frames import (
     stored_metrics,
     with_recognition,
 )
+from core.storage import schema
 from core.storage.scores import StoredScore, write_scores
 from core.storage.store import Store
 from tests.filled_fixtures import filled, store, template
@@ -126,6 +128,32 @@ def test_an_empty_store_and_a_constant_metric_in_words(store: Store) -> None:
     assert relate(frame, axis("mae"), axis("mse")).words == "None of these reconstructions has a score of MAE."
     frame["mse"] = 0.5
     assert relate(frame, axis("mse"), axis(RECOGNITION)).words.startswith("MSE has the same value everywhere")
+
+
+def test_pairs_with_the_nearest_original_take_no_part_beside_people(store: Store, filled: Filled) -> None:
+    """The second run's pairs are made the nearest of their class; all answers of it and its scores are left out."""
+    first, second = filled.reconstructions[:6], filled.reconstructions[6:]
+    for index, reconstruction in enumerate((*first[:4], *second)):
+        label(store, reconstruction, ["yes"] * 3 if index % 2 else ["no"] * 3)
+    before = with_recognition(score_frame(store, ["mse", "psnr"], filled.runs[0]), recognition(store))
+    pairings = schema.pairings
+    with store.database.write() as connection:
+        mine = pairings.c.reconstruction_id.in_(second)
+        connection.execute(update(pairings).where(mine).values(method="nearest", cost_name="mse"))
+    frame = with_recognition(score_frame(store, ["mse", "psnr"]), recognition(store))
+    for x, y in (("mse", RECOGNITION), ("psnr", RECOGNITION)):
+        related, alone = relate(frame, axis(x), axis(y)), relate(before, axis(x), axis(y))
+        assert (related.nearest, alone.nearest) == (6, 0)
+        assert related.spearman == alone.spearman
+        assert (related.n, related.unlabelled) == (alone.n, alone.unlabelled) == (4, 2)
+    drawn = [one for kind in points(frame, axis("mse"), axis(RECOGNITION))[0] for one in kind.ids]
+    assert sorted(drawn) == sorted(first[:4])
+    beside = relate(frame, axis("mse"), axis("psnr"))
+    assert (beside.n, beside.nearest) == (12, 0)
+    assert sum(len(kind.ids) for kind in points(frame, axis("mse"), axis("psnr"))[0]) == 12
+    only = relate(frame.loc[list(second)], axis("mse"), axis(RECOGNITION))
+    assert (only.n, only.nearest) == (0, 6)
+    assert only.words.startswith("Every reconstruction here is of an attack on the model alone")
 
 
 def test_points_are_finite_and_stand_still(store: Store, filled: Filled) -> None:

@@ -174,6 +174,31 @@ def test_of_two_reconstructions_of_one_original_the_leaking_one_counts():
     assert "1 of 2 originals have no score." in found.notes
 
 
+def test_a_model_only_run_says_how_it_is_paired_and_what_its_controls_are():
+    """Three reconstructions, two nearest originals: the better one of each counts."""
+
+    def made(key, original, role, score):
+        return Evidence(key, original, f"o{original}", role, score, nearest="mse")
+
+    rows = [made(1, 5, "attack", 30.0), made(2, 5, "attack", 8.0), made(3, 6, "attack", 9.0)]
+    low = [made(4, 5, "prior", 2.0), made(5, 5, "mismatched", 3.0)]
+    found = verdict(rows + low, PSNR)
+    words = "each reconstruction is paired with the nearest original of its class (by MSE)"
+    assert found.headline == f"1 of 2 originals scored PSNR ≥ 20 dB; {words}"
+    assert [c.name for c in found.controls] == ["another class asked for", "the prior alone"]
+    assert any("makes pictures of classes" in note for note in found.notes)
+    alike = verdict([*rows, low[0], made(5, 5, "mismatched", 31.0)], PSNR)
+    assert alike.outcome == "inconclusive"
+    assert alike.headline.startswith("Inconclusive: the control with another class asked for scores like the attack")
+    assert any("for another class or for none" in note for note in alike.notes)
+    assert any("an original of another class" in note for note in verdict([*rows, low[0]], PSNR).notes)
+    nothing = verdict([made(1, 5, "attack", 9.0), *low], PSNR)
+    assert any("does not make the model safe" in note for note in nothing.notes)
+    given = verdict(attacked(30.0) + LOW_CONTROLS, PSNR)  # an ordinary run says nothing of all this
+    assert "nearest" not in given.headline
+    assert given.controls[0].name == "a mismatched gradient"
+
+
 def test_infinite_scores_count_and_sort_first():
     found = verdict(attacked(30.0, math.inf) + LOW_CONTROLS, PSNR)
     assert found.leaked == 2
