@@ -9,6 +9,7 @@ import streamlit as st
 from core.attacks import ATTACKS, configure
 from core.attacks.base import Attack
 from core.leakage.threat import ThreatModel
+from core.models.spec import ModelSpec
 from core.report import threat_words
 from pages import _shared
 from pages._audit_knobs import changed_line, knobs
@@ -36,16 +37,16 @@ def settle() -> None:
         )
 
 
-def choose_attack(threat: ThreatModel) -> tuple[str, dict[str, Any] | None, int, int, str]:
+def choose_attack(threat: ThreatModel, spec: ModelSpec | None) -> tuple[str, dict[str, Any] | None, int, int, str]:
     """Draw the attack and its knobs: (name, what differs from the preset or None if a knob is wrong, seed, controls,
     device)."""
     st.subheader("5  Attack", anchor=False)
     attack = _pick(threat)
-    reasons = unfit(threat)
-    if attack.name in reasons:
-        st.error(_shared.plain(reasons[attack.name]), icon=":material/error:")
+    why = unfit(threat).get(attack.name)
+    if why is not None:
+        st.error(_shared.plain(why), icon=":material/error:")
     _about(attack)
-    _others(reasons, attack)
+    _others(unfit(threat, spec), attack)
     with st.expander("Every setting, with its default", icon=":material/tune:"):
         config = knobs(attack.config, f"knob_{attack.name}", check=lambda found: configure(attack.name, found))
     changed_line(config)
@@ -124,5 +125,5 @@ def _others(reasons: Mapping[str, str], attack: Attack) -> None:
     """The attacks that cannot work here, each with its reason."""
     others = {name: why for name, why in reasons.items() if name != attack.name}
     if others:
-        with st.popover(f"{len(others)} of {len(ATTACKS)} attacks do not fit this threat model", type="tertiary"):
+        with st.popover(f"{len(others)} of {len(ATTACKS)} attacks do not fit these choices", type="tertiary"):
             st.table([{"attack": name, "why": why} for name, why in others.items()], alt="Attacks that do not fit")

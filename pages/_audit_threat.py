@@ -6,9 +6,10 @@ import streamlit as st
 
 from core.attacks import ATTACKS
 from core.errors import UserError
-from core.jobs.plan import check_fits
+from core.jobs.plan import check_fits, check_statistics
 from core.leakage.threat import CHOICES, MAX_BATCH, ThreatModel, check_threat
 from core.models.catalogue import CATALOGUE
+from core.models.spec import ModelSpec
 from core.report import threat_words
 from pages import _shared
 from pages._audit_model import ChosenModel
@@ -199,12 +200,14 @@ def _given(threat: ThreatModel) -> ThreatModel:
     )
 
 
-def unfit(threat: ThreatModel) -> dict[str, str]:
-    """Attack -> why it cannot work on what is shared here; those that can are left out."""
+def unfit(threat: ThreatModel, spec: ModelSpec | None = None) -> dict[str, str]:
+    """Attack -> why it cannot work on what is shared here, at its defaults; those that can are left out."""
     found, plain = {}, replace(threat, defences=())
     for name, attack in ATTACKS.items():
         try:
             check_fits(attack, plain)
+            if spec is not None:
+                check_statistics(attack, attack.config, spec, plain)
         except UserError as error:
             found[name] = str(error)
     return found

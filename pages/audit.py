@@ -122,7 +122,7 @@ def composer() -> None:
         with st.container(border=True):
             threat, defended = _audit_defence.choose_defences(threat, model.spec if model else None)
     with right, st.container(border=True, height="stretch"):
-        attack, config, seed, controls, device = _audit_attack.choose_attack(threat)
+        attack, config, seed, controls, device = _audit_attack.choose_attack(threat, model.spec if model else None)
     if refused:
         st.error(_shared.plain(refused), icon=":material/error:")
     if model is None or images is None or config is None or not sound or not defended:

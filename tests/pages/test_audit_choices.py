@@ -6,10 +6,12 @@ from dataclasses import asdict, fields
 import pytest
 
 from core.attacks import ATTACKS
+from core.jobs.foresight import Foresight
 from core.jobs.payloads import from_json
 from core.leakage.defences import DEFENCES
 from core.leakage.defences.text import read_defence
 from core.leakage.threat import ThreatModel
+from core.report.estimate import TimeEstimate
 from core.storage import schema
 from pages._audit_defence import PLACES
 from pages._shared import plain
@@ -216,3 +218,35 @@ def test_defences_that_cannot_be_combined_are_explained(app):
 def test_the_settings_of_a_defence_are_those_of_its_config():
     for name, defence in DEFENCES.items():
         assert read_defence(name).settings == json.loads(json.dumps(asdict(defence.config)))
+
+
+def test_what_speaks_against_a_run_is_said_before_it_and_forbids_nothing(app, store, monkeypatch):
+    found = Foresight(("The model is saturated.",), norm=0.0042, kept=0.25)
+    monkeypatch.setattr("pages._audit_forecast.foresee", lambda settings, request: found)
+    test = app(PAGE, model="convnet-narrow", count="1", defence=["clip"], adaptive="false")
+    shown = " ".join(warning.value.replace("\\", "") for warning in test.warning)
+    assert "ReLUs or max-pooling" in shown  # DLG on a ConvNet
+    assert "The attacker is not told" in shown
+    assert "The model is saturated." in shown
+    assert "0.0042" in words(test).replace("\\", "")
+    assert "cosine with the undefended update is about 0.250" in words(test).replace("\\", "")
+    assert launched(test, store).attack == "dlg"
+
+
+def test_while_something_is_measured_the_page_says_so(app, monkeypatch):
+    monkeypatch.setattr("pages._audit_forecast.foresee", lambda settings, request: Foresight(measuring=True))
+    measured = TimeEstimate(90.0, 200.0, "a guess", guess=True, measuring=True)
+    monkeypatch.setattr("pages._audit_forecast.estimate_request", lambda store, **asked: measured)
+    test = app(PAGE)
+    assert not test.exception
+    assert "About **1 min 30 s**, roughly; measuring…" in words(test)
+    assert "Measuring what the first update gives away" in words(test)
+    assert not test.button(key="launch").disabled
+
+
+def test_a_prior_without_batchnorm_is_refused_before_launch(app):
+    test = app(PAGE, attack="gradinversion", model="lenet")
+    assert "BatchNorm" in test.warning[0].value
+    assert test.button(key="launch").disabled
+    test.selectbox(key="model").set_value("convnet-narrow").run()
+    assert not test.button(key="launch").disabled
