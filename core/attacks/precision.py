@@ -28,11 +28,17 @@ STEP = 0.1  # of the start's standard deviation: the checked points lie where a 
 _mode = "float32"
 
 
+def exact_by_default() -> None:
+    """Make IEEE float32 this process's arithmetic outside of `using`: torch lets cuDNN round to TF32 unless told."""
+    for flag in _flags():
+        flag.fp32_precision = "ieee"
+
+
 @contextmanager
 def using(mode: str) -> Iterator[None]:
     """Compute in `mode` inside the block: torch's TF32 flags, and what `product` does."""
     global _mode
-    flags: tuple[Any, ...] = (torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "conv"))  # noqa: B009  # made at run time, unknown to mypy
+    flags = _flags()
     before, kept = _mode, [flag.fp32_precision for flag in flags]
     _mode = mode
     for flag in flags:
@@ -43,6 +49,11 @@ def using(mode: str) -> Iterator[None]:
         _mode = before
         for flag, value in zip(flags, kept, strict=True):
             flag.fp32_precision = value
+
+
+def _flags() -> tuple[Any, ...]:
+    cudnn: Any = torch.backends.cudnn  # whose `conv` is made at run time, unknown to mypy
+    return torch.backends.cuda.matmul, cudnn.conv
 
 
 def current() -> str:

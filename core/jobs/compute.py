@@ -202,7 +202,10 @@ def _prepare_torch(header: dict[str, Any]) -> "torch.device":
     """Threads as the shard says, whoever set what before: the number of threads decides the order of sums."""
     import torch
 
+    from core.attacks import precision
+
     torch.set_num_threads(int(header["threads"]))
+    precision.exact_by_default()  # the victim's update and the scores; an attack chooses for itself
     name = header["device"]
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -227,7 +230,6 @@ def _record(device: "torch.device", threads: int) -> dict[str, Any]:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether torch, CUDA or the system had no memory left."""
-    import torch
+    from core.attacks import memory
 
-    words = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+    return memory.is_out_of_memory(error)

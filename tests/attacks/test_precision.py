@@ -113,3 +113,19 @@ def test_passes_compute_in_the_mode_that_was_asked_for_and_say_so():
     assert precision.current() == "float32"
     torch.testing.assert_close(costs, (rounded(a[:, 0]) @ rounded(b[:, 0])).flatten(1).sum(1))
     assert passes.record()["precision"] == "bf16"
+
+
+def test_a_worker_computes_all_else_in_float32():
+    flags = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [flag.fp32_precision for flag in flags]
+    try:
+        for flag in flags:
+            flag.fp32_precision = "tf32"
+        precision.exact_by_default()
+        assert [flag.fp32_precision for flag in flags] == ["ieee", "ieee"]
+        with precision.using("tf32"):
+            assert [flag.fp32_precision for flag in flags] == ["tf32", "tf32"]
+        assert [flag.fp32_precision for flag in flags] == ["ieee", "ieee"]
+    finally:
+        for flag, value in zip(flags, before, strict=True):
+            flag.fp32_precision = value
