@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.attacks.speed import useful_threads
@@ -21,6 +21,7 @@ from tests.jobs.conftest import attack_job, prepared
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False), st.text())
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), PLAIN), st.binary())
 def test_headers_and_bytes_survive(header: dict, data: bytes) -> None:
     again, arrays = unpack(pack(header, {"data": np.frombuffer(data, np.uint8), "x": np.arange(6.0).reshape(2, 3).T}))
