@@ -70,12 +70,12 @@ def test_the_easy_case_is_far_above_a_wrong_gradient(name: str, settings: dict[s
     assert psnr(name, observation, originals, **settings) > psnr(name, wrong, originals, **settings) + 5
 
 
-@pytest.mark.parametrize("name", ["gradinversion", "huang-bn"])
-def test_with_batchnorm_a_narrow_convnet_still_leaks(name: str) -> None:
+def test_with_batchnorm_a_narrow_convnet_still_leaks() -> None:
     observation, originals = crops(CONVNET, 2)
     wrong = mismatched(observation, observation.select([1, 0]))
     settings = {"steps": 120, "restarts": 1}
-    assert psnr(name, observation, originals, **settings) > psnr(name, wrong, originals, **settings) + 1.2
+    right = psnr("gradinversion", observation, originals, **settings)
+    assert right > psnr("gradinversion", wrong, originals, **settings) + 1.2
 
 
 def test_restarts_in_a_group_agree(make) -> None:  # type: ignore[no-untyped-def]
@@ -118,12 +118,16 @@ def test_a_resumed_run_gives_the_same_bytes(make) -> None:  # type: ignore[no-un
 
 def test_converged_targets_retire_and_lose_nothing() -> None:
     observation, originals = crops(LENET_12, 2)
-    settings = {"steps": 600, "patience": 40}
-    found = ATTACKS["inverting-gradients"].reconstruct(observation, configure("inverting-gradients", settings), seed=0)
-    assert found.iterations.max() < 600
-    assert found.record["converged_early"] == 2
-    patient = psnr("inverting-gradients", observation, originals, **settings)
-    assert patient > psnr("inverting-gradients", observation, originals, steps=600) - 1
+    found = [
+        ATTACKS["inverting-gradients"].reconstruct(
+            observation, configure("inverting-gradients", {"steps": 500, "patience": patience}), seed=0
+        )
+        for patience in (0, 30)
+    ]
+    assert found[0].iterations.tolist() == [[500], [500]]
+    assert 0 < found[1].record["converged_early"] == int((found[1].iterations < 500).sum())
+    whole, early = (10 * np.log10(((one.images[:, 0, 0] / 255 - originals) ** 2).mean((1, 2, 3))) for one in found)
+    assert (early < whole + 1).all()  # at most 1 dB of error more
 
 
 def test_a_target_that_is_not_finite_harms_no_other(make) -> None:  # type: ignore[no-untyped-def]

@@ -11,6 +11,7 @@ from core.attacks import ATTACKS, configure
 from core.attacks.priors import ModelTerms, image_norm, opponent_variation
 from core.attacks.recipe import Recipe
 from core.errors import UserError
+from core.jobs.plan import check_statistics
 from core.leakage.observation import Observation
 from core.leakage.threat import ThreatModel
 from core.models.build import build_model
@@ -142,3 +143,10 @@ def test_the_control_does_not_see_the_private_statistics(make) -> None:  # type:
     observation = replace(observation, statistics=private)
     sources = [ModelTerms(observation, Recipe(batchnorm=1.0, matching=m)).known.source for m in (1.0, 0.0)]  # type: ignore[union-attr]
     assert sources == ["the private batch", "the model's running statistics"]
+
+
+def test_the_lack_of_batchnorm_is_said_before_a_run() -> None:
+    with pytest.raises(UserError, match="needs a model with BatchNorm, and lenet has none; set batchnorm=0"):
+        check_statistics(ATTACKS["huang-bn"], configure("huang-bn", {}), LENET, ThreatModel())
+    check_statistics(ATTACKS["huang-bn"], configure("huang-bn", {"batchnorm": 0}), LENET, ThreatModel())
+    check_statistics(ATTACKS["huang-bn"], configure("huang-bn", {}), NARROW, ThreatModel())
