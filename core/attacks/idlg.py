@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from core.attacks.base import Attack, Progress, Reconstructions
@@ -45,7 +45,8 @@ def reconstruct(
     from core.attacks.matching import match
 
     labels = recover_labels(observation, config.label_rule)
-    return match("idlg", observation, config, seed=seed, progress=progress, targets=targets, labels=labels)
+    done = match("idlg", observation, config, seed=seed, progress=progress, targets=targets, labels=labels)
+    return _told(done, observation, config.label_rule)
 
 
 def reconstruct_paper(
@@ -65,7 +66,7 @@ def reconstruct_paper(
             f"idlg-paper attacks updates of one image, not of {observation.batch_size}; choose idlg, or batch size 1."
         )
     labels = recover_labels(observation, "idlg")
-    return match_as_paper(
+    done = match_as_paper(
         "idlg-paper",
         observation,
         config,
@@ -75,6 +76,15 @@ def reconstruct_paper(
         labels=labels,
         tolerance=config.tolerance,
     )
+    return _told(done, observation, "idlg")
+
+
+def _told(done: Reconstructions, observation: Observation, rule: str) -> Reconstructions:
+    """With the record of how the labels were found, and in the status why an update has none that can be read."""
+    from core.attacks.labels import unreadable
+
+    status = tuple(why or said for why, said in zip(unreadable(observation), done.status, strict=True))
+    return replace(done, status=status, record={**done.record, "labels": f"recovered by rule {rule}"})
 
 
 IDLG = Attack(

@@ -16,6 +16,7 @@ from core.errors import UserError
 from core.leakage.threat import ThreatModel
 from core.models.build import build_model
 from core.models.spec import ModelSpec
+from tests.attacks.conftest import LENET
 
 RELU = ModelSpec("mlp", 10, height=8, width=8, arguments={"hidden": [32], "activation": "relu"})
 RULES = [name for name in LABEL_RULES if name != "auto"]
@@ -167,6 +168,18 @@ def test_an_update_that_cannot_be_read_is_named_and_harms_no_other(make) -> None
         found = recover_labels(observation, rule)
         assert torch.equal(found[[0, 3]], labels[[0, 3]])
         assert found[[1, 2]].tolist() == [[0], [0]]
+
+
+def test_idlg_says_how_it_found_labels_and_where_it_found_none(make) -> None:  # type: ignore[no-untyped-def]
+    observation, _, labels = make(LENET, 2, ThreatModel(labels="inferred"))
+    broken = {name: tensor.clone() for name, tensor in observation.gradients.items()}
+    broken["head.weight"][1] = broken["head.bias"][1] = 0.0
+    config = replace(ATTACKS["idlg"].config, iterations=2, restarts=1, label_rule="wainakh")
+    done = ATTACKS["idlg"].reconstruct(replace(observation, gradients=broken), config, seed=0)
+    assert done.record["labels"] == "recovered by rule wainakh"
+    assert done.labels[0, 0].tolist() == labels[0].tolist()
+    assert not done.status[0].startswith("labels")
+    assert done.status[1] == "labels not readable: the last layer's gradient is zero"
 
 
 def test_what_cannot_be_recovered_is_said_in_a_sentence(make) -> None:  # type: ignore[no-untyped-def]
