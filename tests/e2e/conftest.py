@@ -78,7 +78,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ap
     def start(fill: Callable[[Store], object] | None = None, *, runner: bool = False) -> App:
         folder = tmp_path_factory.mktemp("app")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SEMSIGHT_")}
-        environment |= {"SEMSIGHT_HOME": str(folder / "home"), "SEMSIGHT_THREADS": "1"}
+        environment |= {"SEMSIGHT_HOME": str(folder / "home"), "SEMSIGHT_THREADS": "1", "SEMSIGHT_PROBE": "off"}
         store = open_store(load_settings(environment))
         if fill is not None:
             fill(store)
