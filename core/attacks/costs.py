@@ -4,9 +4,11 @@ Gradients are lists of (P, *shape) tensors, one a parameter; every function give
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 TINY = 1e-30  # below it a square counts as zero
 MASK = 1e-6  # entries of an update at most this large are taken for pruned
@@ -14,7 +16,12 @@ MASK = 1e-6  # entries of an update at most this large are taken for pruned
 
 def squared_l2(gradients: Sequence[Tensor], observed: Sequence[Tensor]) -> Tensor:
     """Σ (g − g*)² over all entries of all parameters: DLG (arXiv 1906.08935, eq. 3). ≥ 0, 0 at a perfect match."""
-    return torch.stack([(g - o).flatten(1).square().sum(1) for g, o in zip(gradients, observed, strict=True)]).sum(0)
+    if any(o.requires_grad for o in observed):
+        return torch.stack([(g - o).flatten(1).square().sum(1) for g, o in zip(gradients, observed, strict=True)]).sum(
+            0
+        )
+    total: Tensor = _SquaredDistance.apply(*gradients, *observed)
+    return total
 
 
 def cosine_distance(gradients: Sequence[Tensor], observed: Sequence[Tensor]) -> Tensor:
@@ -22,11 +29,62 @@ def cosine_distance(gradients: Sequence[Tensor], observed: Sequence[Tensor]) -> 
 
     A zero gradient has no direction: the result is NaN, which an attack reports as diverged.
     """
-    pairs = list(zip(gradients, observed, strict=True))
-    inner = torch.stack([(g * o).flatten(1).sum(1) for g, o in pairs]).sum(0)
-    ours = torch.stack([g.flatten(1).square().sum(1) for g, _ in pairs]).sum(0)
-    theirs = torch.stack([o.flatten(1).square().sum(1) for _, o in pairs]).sum(0)
+    if any(o.requires_grad for o in observed):
+        pairs = list(zip(gradients, observed, strict=True))
+        inner = torch.stack([(g * o).flatten(1).sum(1) for g, o in pairs]).sum(0)
+        ours = torch.stack([g.flatten(1).square().sum(1) for g, _ in pairs]).sum(0)
+        theirs = torch.stack([o.flatten(1).square().sum(1) for _, o in pairs]).sum(0)
+    else:
+        inner, ours = _InnerProducts.apply(*gradients, *observed)
+        theirs = _squares(observed)
     return 1 - inner / (ours.sqrt() * theirs.sqrt())
+
+
+class _InnerProducts(torch.autograd.Function):
+    """(⟨g, g*⟩, ⟨g, g⟩), each (P,): the way back writes one tensor a parameter, where autograd's writes five."""
+
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(*tensors)
+        gradients, observed = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
+        pairs = zip(gradients, observed, strict=True)
+        inner = torch.stack([torch.linalg.vecdot(g.flatten(1), o.flatten(1)) for g, o in pairs]).sum(0)
+        return inner, _squares(gradients)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, inner: Tensor, squares: Tensor) -> tuple[Tensor | None, ...]:
+        count = len(ctx.saved_tensors) // 2
+        pairs = zip(ctx.saved_tensors[:count], ctx.saved_tensors[count:], strict=True)
+        back = [torch.mul(o, _rows(inner, o)).addcmul_(g, _rows(2 * squares, g)) for g, o in pairs]
+        return (*back, *[None] * count)
+
+
+class _SquaredDistance(torch.autograd.Function):
+    """Σ (g − g*)² (P,), likewise."""
+
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
+        pairs = zip(tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :], strict=True)
+        differences = [g - o for g, o in pairs]
+        ctx.save_for_backward(*differences)
+        return _squares(differences)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, total: Tensor) -> tuple[Tensor | None, ...]:
+        back = [difference * _rows(2 * total, difference) for difference in ctx.saved_tensors]
+        return (*back, *[None] * len(back))
+
+
+def _squares(tensors: Sequence[Tensor]) -> Tensor:
+    """Σ t² over all of them, (P,)."""
+    return torch.stack([torch.linalg.vector_norm(t.flatten(1), dim=1) for t in tensors]).square().sum(0)
+
+
+def _rows(values: Tensor, like: Tensor) -> Tensor:
+    """(P,) -> (P, 1, …)."""
+    return values.reshape(-1, *(1,) * (like.dim() - 1))
 
 
 def total_variation(images: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.attacks.layers import NoFastForm, Parts, Taps
-from core.attacks.layers_conv import conv_weight_gradient, product
+from core.attacks.layers_conv import conv_weight_gradient
+from core.attacks.precision import product
 
 
 def linear(taps: Taps, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

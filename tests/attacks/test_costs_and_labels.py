@@ -28,6 +28,25 @@ def test_costs_by_hand() -> None:
     assert cosine_distance(ours, observed).tolist() == pytest.approx([0.4, 2.0])
 
 
+@pytest.mark.parametrize("learned", [False, True], ids=["observed given", "observed learned too"])
+def test_derivatives_of_costs_are_those_of_their_formulas(learned: bool) -> None:
+    source = torch.Generator().manual_seed(0)
+    shapes = [(3, 4, 2), (3, 5), (3, 1)]
+    ours, observed = (
+        [torch.randn(s, generator=source, dtype=torch.float64).requires_grad_(want) for s in shapes]
+        for want in (True, learned)
+    )
+    a, b = (torch.cat([t.flatten(1) for t in tensors], dim=1) for tensors in (ours, observed))
+    formulas = {squared_l2: ((a - b) ** 2).sum(1), cosine_distance: 1 - torch.cosine_similarity(a, b, dim=1)}
+    weights = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    for cost, right in formulas.items():
+        found = cost(ours, observed)
+        torch.testing.assert_close(found, right, rtol=1e-12, atol=1e-12)
+        wanted = [*ours, *observed] if learned else ours
+        for one, other in zip(*(torch.autograd.grad((v * weights).sum(), wanted) for v in (found, right)), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
 def test_idlg_picks_the_negative_row() -> None:
     # one image of class 2: row c of the weight gradient is (p_c − y_c) · features, features ≥ 0
     p, features = torch.tensor([0.2, 0.5, 0.3]), torch.tensor([0.1, 0.0, 2.0])
