@@ -8,6 +8,7 @@ from core.errors import UserError
 from core.metrics.registry import METRICS
 from core.report.evidence import BESIDE, DEFAULT_METRIC, DEFAULT_VALUE
 from core.report.export import export_html
+from core.report.labels_recovered import label_recovery
 from core.report.names import short_name
 from core.report.records import LABELS, OTHER_SORTS, CardPage, Query
 from core.report.runs import Run, run, runs
@@ -79,6 +80,9 @@ def verdict_panel(run_id: int) -> None:
         if judged.verdict.outcome != "pending":
             st.html(_verdict.controls_html(judged.verdict))
             st.caption("What makes a control fail", help=CONTROL_RULE)
+        recovered = label_recovery(_shared.get_store(), run_id)
+        if recovered is not None:
+            st.caption(_shared.plain(recovered.sentence))
     with right:
         if judged.verdict.worst:
             images = image_pairs(_shared.get_store(), [e.reconstruction for e in judged.verdict.worst])

@@ -16,6 +16,7 @@ from typing import Any
 from core.labels.recognition import Recognition, recognition
 from core.report.evidence import BESIDE, run_verdict, threshold
 from core.report.export_style import STYLE
+from core.report.labels_recovered import label_recovery
 from core.report.names import NEAREST, arrow, nearest_words, short_name, unit
 from core.report.pictures import difference_png
 from core.report.records import MAX_PAGE, ROLES, Card, Query
@@ -39,6 +40,7 @@ def export_html(store: Store, run_id: int, cut: Threshold | None = None) -> byte
     data = _data(found, judged.verdict, judged.blind, cards, people)
     parts = [
         _verdict(judged.verdict, judged.blind),
+        _labels(store, run_id),
         _settings(found),
         *(_section(store, role, cards[role], people) for role in ROLES if cards[role]),
         _not_scored(shown),
@@ -96,6 +98,12 @@ def _verdict(found: Verdict, blind: bool) -> str:
         + "<th>outcome</th></tr>"
         + f"{checks}</table></section>"
     )
+
+
+def _labels(store: Store, run_id: int) -> str:
+    """How many labels were read off the updates, where they were not granted."""
+    recovered = label_recovery(store, run_id)
+    return "" if recovered is None else f"<section><p>{escape(recovered.sentence)}</p></section>"
 
 
 def _settings(found: Run) -> str:

@@ -11,6 +11,7 @@ from core.errors import UserError
 from core.jobs.payloads import AttackJob, to_json
 from core.leakage.threat import ThreatModel
 from core.models.spec import ModelSpec
+from core.report.export import export_html
 from core.report.labels_recovered import label_recovery, share_by_chance
 from core.storage import schema
 from tests.filled_store import fill_store
@@ -67,3 +68,8 @@ def test_chance_is_the_mean_over_all_guesses(labels: list[int]) -> None:
     guesses = np.array(list(product(range(3), repeat=3)))
     mean = label_accuracy(guesses, np.tile(labels, (len(guesses), 1))).mean
     assert share_by_chance(labels, 3) == pytest.approx(mean)
+
+
+def test_the_export_says_it_too(store) -> None:
+    inferred(store, {0: [1, 0], 1: [2, 9]})
+    assert label_recovery(store, 1).sentence.encode() in export_html(store, 1)
