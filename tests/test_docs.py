@@ -1,5 +1,6 @@
 """What is there is written down, and what is written down is there."""
 
+import argparse
 import re
 import shlex
 from pathlib import Path
@@ -8,7 +9,17 @@ import pytest
 
 from core.__main__ import COMMANDS, main
 from core.attacks import ATTACKS
+from core.commands.audit_threat import add_threat_arguments
+from core.leakage.defences import DEFENCES
 from core.metrics.registry import METRICS
+
+
+def audit_flags() -> list[str]:
+    """The flags of `audit` that say what is shared and what is granted."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_threat_arguments(parser)
+    return [flag for action in parser._actions for flag in action.option_strings]
+
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,6 +44,24 @@ def test_every_command_is_in_the_readme_and_its_help_shows_examples(
 @pytest.mark.parametrize("name", sorted(ATTACKS))
 def test_every_attack_is_in_the_docs(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
+
+
+def test_every_attack_has_a_page_which_the_index_links() -> None:
+    index = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
+    pages = {link: ROOT / "docs" / link for link in re.findall(r"\]\((attacks/[^)#]+)\)", index)}
+    assert [link for link, page in pages.items() if not page.is_file()] == []
+    written = {link: page.read_text(encoding="utf-8") for link, page in pages.items()}
+    assert [name for name in ATTACKS if not any(f"`{name}`" in text for text in written.values())] == []
+
+
+@pytest.mark.parametrize("name", sorted(DEFENCES))
+def test_every_defence_is_in_the_docs(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs" / "defences.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("flag", sorted(audit_flags()))
+def test_every_flag_of_the_threat_model_is_in_the_docs(flag: str) -> None:
+    assert f"`{flag}" in (ROOT / "docs" / "threat-models.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", sorted(METRICS))

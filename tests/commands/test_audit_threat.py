@@ -1,5 +1,6 @@
 """The audit command's threat model, defences, lists and `--again`: every flag reaches run.json, mistakes are said."""
 
+import argparse
 import json
 import shutil
 from dataclasses import asdict, fields
@@ -10,6 +11,8 @@ import pytest
 from core.__main__ import main
 from core.attacks import ATTACKS
 from core.commands.audit_again import request_again
+from core.commands.audit_threat import add_threat_arguments, threat_model
+from core.jobs.plan import check_fits
 from core.leakage.defences import DEFENCES
 from core.leakage.defences.text import read_defence, write_defence
 from core.leakage.threat import ChosenDefence, ThreatModel
@@ -55,6 +58,18 @@ def test_every_flag_of_the_threat_model_reaches_run_json(tmp_path: Path) -> None
 def test_without_flags_a_gradient_of_one_image_is_shared(tmp_path: Path) -> None:
     run = audit(tmp_path / "out", *TINY, *QUICK, "--limit", "1", "--controls", "0", "--defence", "none")
     assert ThreatModel.from_dict(run["threat_model"]) == ThreatModel()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_what_is_shared_follows_the_attack_unless_it_is_said(name: str) -> None:
+    parser = argparse.ArgumentParser()
+    add_threat_arguments(parser)
+    attack = ATTACKS[name]
+    taken = threat_model(parser.parse_args([]), attack)
+    assert taken.update == ("gradients" if "gradients" in attack.updates else attack.updates[0])
+    check_fits(attack, taken)
+    for update in attack.updates:
+        assert threat_model(parser.parse_args(["--update", update]), attack).update == update
 
 
 @pytest.mark.parametrize("defence", ["crop-flip:padding=2", "clip:norm=0.5"])
