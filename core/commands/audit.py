@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     for sentence in outlook(request):
         print(f"note: {sentence}", file=sys.stderr)
     result = audit_run.attack_and_score(request, bar=sys.stderr.isatty())
-    audit_output.write(arguments.out, request, result, asdict(request.threat))
+    audit_output.write(arguments.out, request, result, result.payload["threat"])
     for line in audit_output.summary(result):
         print(line)
     return 0
