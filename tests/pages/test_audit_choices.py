@@ -69,6 +69,14 @@ def test_a_link_reopens_the_threat_model(app, store):
     assert payload.threat == ThreatModel(4, "train", "inferred", "weights", 2, False, True, 3, 2, 0.1)
 
 
+@pytest.mark.parametrize("bad", ["x", "-1", "1e9", "<b>", "../.."])
+def test_a_link_with_values_that_mean_nothing_still_opens(app, store, bad):
+    names = ("update", "batch", "clients", "epochs", "local_batch", "local_lr", "known", "bn", "running", "attack")
+    test = app(PAGE, **dict.fromkeys((*names, "knob_dlg_restarts", "adaptive", "family"), bad))
+    assert not test.exception
+    assert launched(test, store).threat.update == "gradients"
+
+
 def test_only_what_applies_is_asked(app):
     test = app(PAGE, **WITH_NORM)
     assert {"epochs", "local_batch", "local_lr", "clients"}.isdisjoint(keys(test))
