@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from core.attacks.costs import total_variation
 from core.attacks.gradients import frozen_copy
-from core.attacks.recipe import NO_BATCHNORM, Recipe
+from core.attacks.recipe import NO_BATCHNORM, NO_STATISTICS, NOT_THE_BATCHS, Recipe
 from core.errors import UserError
 from core.leakage.observation import Observation
 from core.models.build import build_model
@@ -53,7 +53,8 @@ class Statistics:
 def known_statistics(observation: Observation, recipe: Recipe, model: nn.Module) -> Statistics:
     """The statistics that the recipe asks for, of those that the threat model grants; UserError when there are none.
 
-    With the matching term off (the control) the private batch's are left out: they too are of the private images.
+    With the matching term off (the control) the private batch's are left out: they too are of the private images. What
+    is left then may be nothing, and the prior has no such term.
     """
     names = [name for name, layer in model.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     if not names:
@@ -62,16 +63,13 @@ def known_statistics(observation: Observation, recipe: Recipe, model: nn.Module)
     if recipe.statistics != "running" and granted:
         return Statistics({n: _private(observation, n) for n in names}, "the private batch")
     if recipe.statistics == "batch" and recipe.matching != 0:
-        raise UserError(
-            "The private batch's BatchNorm statistics are not granted; grant them, or set statistics=running."
-        )
+        raise UserError(NOT_THE_BATCHS)
     running = {n: _running(observation, n) for n in names} if observation.running_statistics else {}
     layers = {n: found for n, found in running.items() if found is not None}
     if len(layers) < len(names):
-        raise UserError(
-            "The BatchNorm prior needs statistics, and neither the running ones nor the private batch's are granted; "
-            "grant some, or set batchnorm=0."
-        )
+        if recipe.matching == 0 and observation.statistics:
+            return Statistics({}, "none: the private batch's are no prior")
+        raise UserError(NO_STATISTICS)
     return Statistics(layers, "the model's running statistics")
 
 
@@ -113,7 +111,7 @@ class ModelTerms:
         self.problems, self.seen = len(images), []
         logits = self.model(images.flatten(0, 1))
         cost = images.new_zeros(len(images))
-        if self.known is not None:
+        if self.known is not None and self.known.layers:
             cost = cost + self.recipe.batchnorm * self._batchnorm(self.known, owner)
         if self.recipe.label_fit:
             wrong = logits.softmax(-1).unflatten(0, images.shape[:2]) - targets

@@ -18,6 +18,11 @@ STARTS, STATISTICS = ("normal", "uniform", "grey", "tiles"), ("granted", "batch"
 NO_BATCHNORM = (
     "The BatchNorm prior needs a model with BatchNorm, and {} has none; set batchnorm=0 or choose another model."
 )
+NO_STATISTICS = (
+    "The BatchNorm prior needs statistics, and neither the running ones nor the private batch's are granted; "
+    "grant some, or set batchnorm=0."
+)
+NOT_THE_BATCHS = "The private batch's BatchNorm statistics are not granted; grant them, or set statistics=running."
 
 
 @dataclass(frozen=True)

@@ -98,12 +98,19 @@ def check_fits(attack: Attack, threat: ThreatModel) -> None:
 def check_statistics(attack: Attack, config: Any, spec: ModelSpec, threat: ThreatModel) -> None:
     """Raise UserError when an attack would lack the BatchNorm, or its statistics, that its prior computes with."""
     batchnorm = CATALOGUE[spec.architecture].batchnorm
+    weighed = bool(getattr(config, "batchnorm", 0))
     if attack.model_only and batchnorm and not threat.running_statistics:
         raise UserError(DENIED)
-    if attack.model_only and not batchnorm and getattr(config, "batchnorm", 0):
+    if attack.model_only and not batchnorm and weighed:
         raise UserError(NO_BATCHNORM)
-    if not attack.model_only and not batchnorm and getattr(config, "batchnorm", 0):
+    if not attack.model_only and not batchnorm and weighed:
         raise UserError(recipe.NO_BATCHNORM.format(spec.architecture))
+    if attack.model_only or not weighed:
+        return
+    if getattr(config, "statistics", "") == "batch" and not threat.batch_statistics:
+        raise UserError(recipe.NOT_THE_BATCHS)
+    if not threat.running_statistics and not threat.batch_statistics:
+        raise UserError(recipe.NO_STATISTICS)
 
 
 def plan_attack(payload: AttackJob, labels: Sequence[int], room: Room | None = None) -> list[ShardPlan]:

@@ -18,9 +18,9 @@ def parameter_count(spec: ModelSpec) -> int | None:
         sizes = [spec.channels * spec.height * spec.width, *arguments_of(spec)["hidden"], classes]
         return sum(_layer(before, after) for before, after in pairwise(sizes))
     if name == "convnet":
-        base = arguments_of(spec)["base"]
+        base = int(arguments_of(spec)["base"])
         sizes = [spec.channels, base, 2 * base, 2 * base, *[4 * base] * 5]
-        body = sum(_layer(9 * before, after) + 2 * after for before, after in pairwise(sizes))
+        body: int = sum(_layer(9 * before, after) + 2 * after for before, after in pairwise(sizes))
         return body + _layer(4 * base * (spec.height // 9) * (spec.width // 9), classes)
     if name == "resnet20-4":
         return _resnet20(spec.channels, arguments_of(spec)["base"], classes)

@@ -150,3 +150,20 @@ def test_the_lack_of_batchnorm_is_said_before_a_run() -> None:
         check_statistics(ATTACKS["huang-bn"], configure("huang-bn", {}), LENET, ThreatModel())
     check_statistics(ATTACKS["huang-bn"], configure("huang-bn", {"batchnorm": 0}), LENET, ThreatModel())
     check_statistics(ATTACKS["huang-bn"], configure("huang-bn", {}), NARROW, ThreatModel())
+
+
+def test_statistics_that_nobody_grants_are_refused_before_the_run() -> None:
+    denied = ThreatModel(batch_size=2, batchnorm="train", running_statistics=False)
+    attack = ATTACKS["huang-bn"]
+    with pytest.raises(UserError, match="neither the running ones nor the private batch's"):
+        check_statistics(attack, configure("huang-bn", {}), NARROW, denied)
+    check_statistics(attack, configure("huang-bn", {}), NARROW, replace(denied, batch_statistics=True))
+    with pytest.raises(UserError, match="private batch's BatchNorm statistics are not granted"):
+        check_statistics(attack, configure("huang-bn", {"statistics": "batch"}), NARROW, ThreatModel())
+
+
+def test_a_control_without_any_statistics_runs_without_the_prior(make) -> None:  # type: ignore[no-untyped-def]
+    threat = ThreatModel(batch_size=2, batchnorm="train", running_statistics=False, batch_statistics=True)
+    observation = make(NARROW, 1, threat)[0]
+    config = configure("huang-bn", {"steps": 2, "matching": 0.0})
+    assert ATTACKS["huang-bn"].reconstruct(observation, config, seed=0).status == ("ok",)
