@@ -12,6 +12,7 @@ from core.errors import UserError
 from core.images.intake import take_in_image
 from core.images.picture import Prepared
 from core.jobs.compose import AttackRequest, defend
+from core.jobs.payloads import renamed
 from core.leakage.threat import ThreatModel
 from core.models.presets import PRESETS, preset_weights
 from core.models.spec import ModelSpec
@@ -35,7 +36,7 @@ def request_again(file: Path, weights: Path | None = None, device: str | None = 
             str(run["dataset"]),
             tuple(_image(file.parent, entry, spec) for entry in run["images"]),
             str(run["attack"]),
-            dict(run["config"]),
+            renamed(str(run["attack"]), dict(run["config"])),
             ThreatModel.from_dict(run["threat_model"]),
             int(run["seed"]),
             int(run["asked"]["controls"]),

@@ -9,12 +9,12 @@ import numpy as np
 
 import core
 from core.attacks import ATTACKS, config_from_dict
-from core.attacks.base import Attack, AttackCancelled
+from core.attacks.base import Attack, AttackCancelled, Reconstructions
 from core.errors import UserError
 from core.jobs.events import Event
 from core.jobs.plan import ShardPlan
 from core.jobs.progress import WorkerProgress
-from core.leakage.controls import easy_case, mismatched, prior_alone
+from core.leakage.controls import easy_case, favourable, mismatched, prior_alone
 from core.leakage.threat import ThreatModel
 from core.metrics.base import Context
 from core.metrics.registry import METRICS, availability, weights_hash
@@ -47,7 +47,7 @@ def attack(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, st
     threat = ThreatModel.from_dict(header["threat"])
     if plan.role == "easy":
         threat = easy_case(threat, attack.updates) or threat
-        images, labels = images[:, :1], labels[:, :1]
+        images, labels, config = images[:, :1], labels[:, :1], favourable(config)
     count = len(plan.targets)
     if threat.update == "none":
         observation, facts = _model_alone(model, spec, labels, threat, count)
@@ -70,22 +70,21 @@ def attack(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, st
         previews=header["previews"],
     )
     done = attack.reconstruct(observation, config, seed=header["seed"], progress=progress, targets=plan.targets)
-    emit(
-        Event(
-            "reconstructions",
-            {
-                "status": list(done.status),
-                "seconds": done.seconds,
-                "record": {**done.record, **_record(device, header["threads"])},
-            },
-            {
-                "images": done.images,
-                "losses": np.asarray(done.losses, dtype=np.float64),
-                "chosen": np.asarray(done.chosen, dtype=np.int64),
-                "labels": np.asarray(done.labels, dtype=np.int64),
-                "iterations": np.asarray(done.iterations, dtype=np.int64),
-            },
-        )
+    emit(_made(done, _record(device, header["threads"])))
+
+
+def _made(done: Reconstructions, record: dict[str, Any]) -> Event:
+    """The shard's last event."""
+    return Event(
+        "reconstructions",
+        {"status": list(done.status), "seconds": done.seconds, "record": {**done.record, **record}},
+        {
+            "images": done.images,
+            "losses": np.asarray(done.losses, dtype=np.float64),
+            "chosen": np.asarray(done.chosen, dtype=np.int64),
+            "labels": np.asarray(done.labels, dtype=np.int64),
+            "iterations": np.asarray(done.iterations, dtype=np.int64),
+        },
     )
 
 

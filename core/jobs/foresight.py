@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 
 from core.attacks import ATTACKS, configure
-from core.jobs.compose import AttackRequest
+from core.jobs.compose import AttackRequest, defend
 from core.jobs.payloads import AttackJob
 from core.jobs.plan import ShardPlan
 from core.jobs.shards import attack_shard
@@ -89,10 +89,10 @@ def judge(answer: dict[str, Any], defended: bool) -> Foresight:
 
 
 def _shard(request: AttackRequest) -> bytes:
-    """The first updates as the worker would get them."""
+    """The first updates as the worker would get them, after any defence on the input."""
     size = request.threat.batch_size
     updates = range(min(LOOKED_AT, len(request.prepared) // size))
-    images = request.prepared[: len(updates) * size]
+    images = defend(replace(request, prepared=request.prepared[: len(updates) * size])).prepared
     payload = AttackJob(
         model=request.spec,
         originals=tuple(range(len(images))),

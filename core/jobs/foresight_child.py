@@ -35,6 +35,8 @@ def main() -> None:
         answer = measure(asked.read_bytes())
     except UserError as error:
         answer = {"problem": str(error)}
+    except (RuntimeError, ValueError, ArithmeticError, LookupError, TypeError) as error:  # as a shard would end
+        answer = {"problem": f"{type(error).__name__}: {error}"[:300]}
     draft = asked.with_suffix(".draft")
     draft.write_text(json.dumps(answer, allow_nan=False))
     draft.replace(asked.with_suffix(".json"))

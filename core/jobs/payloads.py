@@ -61,10 +61,19 @@ def from_json(type_tag: str, version: int, text: str) -> Payload:
         )
     values: dict[str, Any] = json.loads(text)
     if kind is AttackJob:
+        values["config"] = renamed(values["attack"], values["config"])
         values["model"] = ModelSpec.from_json(json.dumps(values["model"]))
         values["threat"] = ThreatModel.from_dict(values["threat"])
     restored: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return kind(**restored)
+
+
+def renamed(attack: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Stored settings under the names that they have now: iDLG's `rule` was auto or "row sums"."""
+    if attack != "idlg" or "rule" not in config:
+        return config
+    rule = {"row sums": "idlg"}.get(config["rule"], config["rule"])
+    return {**{name: value for name, value in config.items() if name != "rule"}, "label_rule": rule}
 
 
 def identity(payload: Payload) -> str:

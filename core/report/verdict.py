@@ -34,7 +34,8 @@ ALONE = (
     "An attack on the model alone makes pictures of classes: an original that is none's nearest does not count here."
 )
 WORST = 4
-FAILURES = ("diverged", "stalled")  # beginnings of an attack's status; one that used all its iterations did not fail
+# Beginnings of an attack's status; one that used all its iterations did not fail.
+FAILURES = ("diverged", "stalled", "nothing to read", "labels not readable")
 
 Basis = Literal["people", "few answers", "threshold", "nothing"]
 Outcome = Literal["leaks", "nothing shown", "inconclusive", "pending"]

@@ -1,5 +1,6 @@
 """Requests as rows: models, originals, identities, and what no runner could run."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -7,9 +8,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
+from core.attacks import config_from_dict, configure
 from core.errors import UserError
-from core.jobs.payloads import ScoreJob, from_json, identity, to_json
+from core.jobs.payloads import AttackJob, ScoreJob, from_json, identity, to_json
 from core.jobs.queue import jobs_table, original_hashes, set_wanted, store_model, store_originals, submit
+from core.leakage.threat import ThreatModel
 from core.storage import schema
 from core.storage.store import Store
 from tests.jobs.conftest import MLP, attack_job, prepared
@@ -50,6 +53,18 @@ def test_payloads_survive_json(store: Store) -> None:
         again = from_json(payload.type_tag, payload.version, to_json(payload))
         assert again == payload
         assert identity(again) == identity(payload)
+
+
+def test_a_job_of_the_first_version_is_read(store: Store) -> None:
+    """As it was stored before threat models grew, and before iDLG's rule had its present name."""
+    payload = attack_job(store)
+    values = json.loads(to_json(payload))
+    values["threat"] = {"batch_size": 2, "batchnorm": "eval", "labels": "inferred"}
+    values |= {"attack": "idlg", "config": {"restarts": 3, "rule": "row sums"}}
+    old = from_json("attack", 1, json.dumps(values))
+    assert isinstance(old, AttackJob)
+    assert old.threat == ThreatModel(batch_size=2, labels="inferred")
+    assert config_from_dict("idlg", old.config) == configure("idlg", {"restarts": 3, "label_rule": "idlg"})
 
 
 def test_jobs_are_listed_newest_first_with_their_states(store: Store) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from core.attacks import configure
 from core.errors import UserError
-from core.leakage.controls import easy_case, mismatched, pick_donors, pick_other_classes
+from core.leakage.controls import easy_case, favourable, mismatched, pick_donors, pick_other_classes
 from core.leakage.pairing import pair_batches, pair_nearest
 from core.leakage.threat import ChosenDefence, ThreatModel
 from core.leakage.victim import observe
@@ -134,6 +135,13 @@ def test_the_easy_case_takes_everything_away_that_protects() -> None:
     assert easy_case(federated, ("gradients", "weights")) == ThreatModel()
     # An attack on FedAvg alone: one image, one step, the learning rate as it was.
     assert easy_case(federated, ("weights",)) == ThreatModel(update="weights", local_lr=0.5)
+
+
+def test_the_easy_case_asks_for_no_statistics_of_a_private_batch() -> None:
+    """The easy case grants none: an attack that insists on them would be refused there, and the whole run with it."""
+    assert favourable(configure("huang-bn", {"statistics": "batch"})) == configure("huang-bn", {})
+    for config in (configure("huang-bn", {"statistics": "running"}), configure("dlg", {})):
+        assert favourable(config) == config
 
 
 def test_what_is_easy_already_has_no_easier_case() -> None:

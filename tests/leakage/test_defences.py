@@ -275,6 +275,7 @@ BATCHNORM = ModelSpec("convnet", 3, height=9, width=9, arguments={"base": 2})
         (ThreatModel(defences=chosen("ats", policy="3-50")), None, "numbers from 0 to 49"),
         (ThreatModel(defences=chosen("ats", policy="x")), None, "numbers from 0 to 49"),
         (ThreatModel(defences=chosen("clip") * 2), None, "chosen twice"),
+        (ThreatModel(batch_size=2, defences=chosen("dp-sgd") + chosen("mixup")), None, "that ε does not cover"),
         (ThreatModel(defences=chosen("mixup")), None, "at least two"),
         (ThreatModel(2, clients=2, defences=chosen("mixup")), None, "at least two"),
         (ThreatModel(update="none", defences=chosen("clip")), None, "nothing to protect"),

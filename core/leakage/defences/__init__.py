@@ -73,6 +73,11 @@ def check_defences(threat: ThreatModel, spec: ModelSpec | None = None) -> None:
             )
         if spec is not None and CATALOGUE[spec.architecture].batchnorm:
             raise UserError(BATCHNORM_REFUSED)
+        if "mixup" in names:
+            raise UserError(
+                "DP-SGD states its ε for one picture, and mixup puts each picture into two of the clipped gradients, "
+                "which that ε does not cover; choose one of the two."
+            )
         if first != "dp-sgd":
             raise UserError(
                 f"DP-SGD makes its own gradients, so it comes before {DEFENCES[first].title}; put it first."
