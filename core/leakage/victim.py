@@ -57,7 +57,7 @@ def observe(
     steps, which the observation does not hold. Runs on the model's device. Raises UserError.
     """
     _check(spec, images, labels, threat)
-    weight = next(model.parameters())
+    weight = _first_weight(model)
     images, labels = normalise(images.to(weight), spec), labels.to(weight.device)
     targets = soft_targets(labels, threat, spec.num_classes, images)
     places = range(len(images)) if positions is None else positions
@@ -82,8 +82,15 @@ def observe_nothing(model: nn.Module, spec: ModelSpec, labels: Tensor, threat: T
         raise UserError("This client shares an update; a model-only attack needs a threat model that shares none.")
     check_threat(threat)
     _check_labels(spec, labels, threat)
-    labels = labels.to(next(model.parameters()).device).clone()
+    labels = labels.to(_first_weight(model).device).clone()
     return replace(_without_update(model, spec, threat), labels=labels)
+
+
+def _first_weight(model: nn.Module) -> nn.Parameter:
+    weight = next(model.parameters(), None)
+    if weight is None:
+        raise UserError("The model has no parameters, so there is nothing to train or to share; choose another model.")
+    return weight
 
 
 def _mean_of_clients(

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from core.errors import UserError
 from core.leakage.observation import Observation
 from core.leakage.threat import ThreatModel
-from core.leakage.victim import observe
+from core.leakage.victim import observe, observe_nothing
 from core.models.build import build_model
 from core.models.spec import ModelSpec
 
@@ -79,3 +79,12 @@ def test_mistakes_get_one_sentence(change, sentence: str) -> None:  # type: igno
     with pytest.raises(UserError) as caught:
         observe(build_model(SPEC), SPEC, images, labels, ThreatModel())
     assert sentence in str(caught.value)
+
+
+def test_a_model_without_parameters_is_named() -> None:
+    nothing, spec = torch.nn.Flatten(), ModelSpec("mlp", 3, height=2, width=2)
+    labels = torch.zeros(1, 1, dtype=torch.int64)
+    with pytest.raises(UserError, match="has no parameters"):
+        observe(nothing, spec, torch.rand(1, 1, 3, 2, 2), labels, ThreatModel())
+    with pytest.raises(UserError, match="has no parameters"):
+        observe_nothing(nothing, spec, labels, ThreatModel(update="none"))
