@@ -7,7 +7,7 @@ import streamlit as st
 
 from core.report.evidence import BESIDE, DEFAULT_METRIC, DEFAULT_VALUE, RunVerdict, run_verdict, threshold
 from core.report.runs import changes
-from core.report.verdict import CONTROL_RULE, Evidence, Verdict
+from core.report.verdict import CONTROL_RULE, ControlCheck, Evidence, Verdict
 from pages import _shared
 from pages._shared import number, percent
 
@@ -52,7 +52,7 @@ def controls_html(found: Verdict) -> str:
     rows = "".join(
         f"<tr><th>{escape(check.name)}, {check.count}</th>"
         f"<td>{_value(check.score, unit)}</td>"
-        f"<td>{reach if check.reaches else stay} {_value(check.against, unit)}</td>"
+        f"<td>{_bar(check, reach if check.reaches else stay, unit)}</td>"
         f"<td>{escape('failed' if check.failed else 'held' if check.count else 'not run')}</td></tr>"
         for check in found.controls
     )
@@ -61,6 +61,11 @@ def controls_html(found: Verdict) -> str:
         f"<td>must</td><td>outcome</td></tr>"
     )
     return f'<table class="scores">{head}{rows}</table>'
+
+
+def _bar(check: ControlCheck, must: str, unit: str) -> str:
+    """What the control must do, "–" where nothing says from when on it fails."""
+    return "–" if check.against is None else f"{must} {_value(check.against, unit)}"
 
 
 def _value(value: float | None, unit: str) -> str:

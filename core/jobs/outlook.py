@@ -72,7 +72,7 @@ def _blurred(attack: Attack, threat: ThreatModel) -> str:
         return ""
     return (
         f"The client makes {threat.local_steps} local steps, and {attack.title} takes their sum for one gradient, "
-        f"which it is less and less. {' or '.join(STEP_AWARE)} follow the steps."
+        f"which is less true with every step. {' or '.join(STEP_AWARE)} follow the steps."
     )
 
 
