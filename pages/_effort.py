@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.errors import UserError
 from core.jobs.effort import FACTORS, submit_efforts
-from core.report.effort import EffortPoint, effort_curve
+from core.report.effort import EffortPoint, effort_curve, effort_name
 from core.report.evidence import threshold
 from core.report.runs import Run, changes
 from pages import _shared
@@ -31,13 +31,14 @@ def panel(current: Run, metric: str, value: float) -> None:
         refused = st.session_state.pop("effort_refused", None)
         if refused:
             st.error(_shared.plain(refused), icon=":material/error:")
+        word = effort_name(current.payload)
         if len(points) > 1:
-            st.html(table_html(points, current.id))
+            st.html(table_html(points, current.id, word))
         else:
             st.caption("No run of other effort is in the store yet.")
         times = ", ".join(f"{factor:g}×" for factor in FACTORS)
         st.button(
-            f"Queue this attack with {times} the steps",
+            f"Queue this attack with {times} the {word}",
             key="effort_queue",
             icon=":material/queue:",
             on_click=_queue,
@@ -56,13 +57,14 @@ def _queue(run: int) -> None:
     _shared.wake_runner()
 
 
-def table_html(points: tuple[EffortPoint, ...], run: int) -> str:
-    """One row an effort: steps, restarts, median score, what leaked with its interval, seconds. All text escaped."""
+def table_html(points: tuple[EffortPoint, ...], run: int, word: str = "steps") -> str:
+    """One row an effort: steps (`word`), restarts, median score, what leaked, its interval, seconds. Text escaped."""
     cut = points[0].judged.verdict.threshold
     arrow = "↑" if cut.direction == "higher" else "↓"
     unit = f", {cut.unit}" if cut.unit else ""
     head = (
-        f"<tr class='head'><th>Steps × restarts</th><td>Median {escape(cut.title)} {arrow}{escape(unit)}</td>"
+        f"<tr class='head'><th>{escape(word.capitalize())} × restarts</th>"
+        f"<td>Median {escape(cut.title)} {arrow}{escape(unit)}</td>"
         "<td>Leaked ↑</td><td>95 % interval</td><td>Time</td></tr>"
     )
     rows = "".join(_row(point, point.run == run) for point in points)

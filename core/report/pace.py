@@ -28,6 +28,9 @@ from core.storage import schema
 from core.storage.store import Store
 
 PROJECT = Path(__file__).resolve().parents[2]
+# Settings that change the work of an image-step: by their value, or by whether they are on.
+BY_VALUE = ("restarts", "cost", "precision", "companions", "own_images", "bins")
+IF_ON = ("batchnorm", "label_fit", "consistency", "agreement")
 GOOD_SECONDS, FAILED_SECONDS = 7 * 86_400.0, 600.0  # how long a measured pace and a failure are believed
 _children: list[subprocess.Popen[bytes]] = []  # of this process, so that they are reaped
 
@@ -53,11 +56,13 @@ class Question:
 
     @property
     def key(self) -> str:
-        """Names the answer's file: architecture, arguments, sizes, threat model, attack, restarts, device and torch."""
-        spec = self.spec
+        """Names the answer's file: architecture, sizes, threat model, attack, what of its settings changes the pace,
+        device and torch."""
+        spec, config = self.spec, self.config
+        settings = [config.get(name) for name in BY_VALUE] + [bool(config.get(name)) for name in IF_ON]
         asked = [
             [spec.architecture, dict(spec.arguments), spec.num_classes, spec.channels, spec.height, spec.width],
-            [self.attack, self.config.get("restarts", 1), asdict(self.threat)],
+            [self.attack, settings, asdict(self.threat)],
             [self.device, self.threads, version("torch")],
         ]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:24]

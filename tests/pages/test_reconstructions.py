@@ -236,10 +236,10 @@ def test_more_effort_is_queued_once_and_stands_beside_the_run(app, store):
     assert any("No run of other effort" in c.value for c in test.caption)
     test.button(key="effort_queue").click().run()
     assert not test.exception
-    table = next(h.value for h in test.html if "Steps × restarts" in h.value)
+    table = next(h.value for h in test.html if "Iterations × restarts" in h.value)
     assert table.count("<tr") == 1 + 1 + 4  # the head, this run, and the four that were queued
     assert table.count("(this run)") == 1
     assert table.count("queued") == 4
     test.button(key="effort_queue").click().run()
-    again = next(h.value for h in test.html if "Steps × restarts" in h.value)
+    again = next(h.value for h in test.html if "Iterations × restarts" in h.value)
     assert again.count("<tr") == 6

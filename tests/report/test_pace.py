@@ -96,8 +96,11 @@ def test_what_changes_the_pace_changes_the_key_and_nothing_else_does(measuring):
         question(store.settings, SPEC, base.attack, config, ThreatModel(batch_size=2)),
         question(store.settings, SPEC, "inverting-gradients-paper", config, ThreatModel()),
         question(replace(store.settings, device="cuda"), SPEC, base.attack, config, ThreatModel()),
+        asked(store, cost="sapag"),
+        question(store.settings, SPEC, base.attack, {**config, "batchnorm": 0.1}, ThreatModel()),  # a prior more
+        question(store.settings, SPEC, base.attack, {**config, "companions": 9}, ThreatModel()),  # DeepInversion's
     ]
-    assert len({base.key, *(other.key for other in others)}) == 6
+    assert len({base.key, *(other.key for other in others)}) == 9
 
 
 def test_a_measured_pace_comes_before_runs_and_table(measuring):
