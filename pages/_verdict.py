@@ -5,9 +5,12 @@ from html import escape
 
 import streamlit as st
 
+from core.metrics.registry import METRICS
 from core.report.evidence import BESIDE, DEFAULT_METRIC, DEFAULT_VALUE, RunVerdict, run_verdict, threshold
+from core.report.names import short_name
 from core.report.runs import changes
-from core.report.verdict import CONTROL_RULE, ControlCheck, Evidence, Verdict
+from core.report.verdict import ControlCheck, Evidence, Verdict
+from core.report.verdict_words import CONTROL_RULE
 from pages import _shared
 from pages._shared import number, percent
 
@@ -22,6 +25,23 @@ def verdict_of(run: int, metric: str = DEFAULT_METRIC, value: float = DEFAULT_VA
     store = _shared.get_store()
     counters = changes(store, ("reconstructions", "scores", "labels"))
     return _verdict(f"{store.settings.home} {store.settings.database_url}", run, metric, value, counters)
+
+
+def threshold_popover(names: tuple[str, ...]) -> None:
+    """From which score on an original counts where nobody has answered."""
+    usable = [n for n in METRICS if n in names and not METRICS[n].diagnostic] or [DEFAULT_METRIC]
+    with st.popover("Threshold", icon=":material/tune:"):
+        st.caption("Used where nobody has answered. A convention, not what a person sees.")
+        start = usable.index(DEFAULT_METRIC) if DEFAULT_METRIC in usable else 0
+        picked = st.selectbox("Metric", usable, index=start, format_func=short_name, key="metric", bind="query-params")
+        unit = METRICS[picked].unit
+        st.number_input(
+            f"Counts as leaked from{' (' + unit + ')' if unit else ''}",
+            value=DEFAULT_VALUE if picked == DEFAULT_METRIC else None,
+            placeholder=f"default {DEFAULT_VALUE:g} is for {short_name(DEFAULT_METRIC)} only; give one",
+            key="cut",
+            bind="query-params",
+        )
 
 
 def interval_text(found: Verdict) -> str:

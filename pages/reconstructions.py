@@ -5,14 +5,13 @@ from collections.abc import Mapping
 import streamlit as st
 
 from core.errors import UserError
-from core.metrics.registry import METRICS
 from core.report.evidence import BESIDE, DEFAULT_METRIC, DEFAULT_VALUE
 from core.report.export import export_html
 from core.report.labels_recovered import label_recovery
 from core.report.names import short_name
 from core.report.records import LABELS, OTHER_SORTS, CardPage, Query
 from core.report.runs import Run, run, runs
-from core.report.verdict import CONTROL_RULE
+from core.report.verdict_words import CONTROL_RULE
 from core.report.views import (
     answers_of,
     image_pairs,
@@ -89,23 +88,6 @@ def verdict_panel(run_id: int) -> None:
             mine = answers_of(_shared.get_store(), _shared.current_annotator())
             scored = images if st.session_state.get("scores") else mine
             st.html(_verdict.worst_html(judged.verdict, images, scored))
-
-
-def threshold_popover(names: tuple[str, ...]) -> None:
-    """From which score on an original counts where nobody has answered."""
-    usable = [n for n in METRICS if n in names and not METRICS[n].diagnostic] or [DEFAULT_METRIC]
-    with st.popover("Threshold", icon=":material/tune:"):
-        st.caption("Used where nobody has answered. A convention, not what a person sees.")
-        start = usable.index(DEFAULT_METRIC) if DEFAULT_METRIC in usable else 0
-        picked = st.selectbox("Metric", usable, index=start, format_func=short_name, key="metric", bind="query-params")
-        unit = METRICS[picked].unit
-        st.number_input(
-            f"Counts as leaked from{' (' + unit + ')' if unit else ''}",
-            value=DEFAULT_VALUE if picked == DEFAULT_METRIC else None,
-            placeholder=f"default {DEFAULT_VALUE:g} is for {short_name(DEFAULT_METRIC)} only; give one",
-            key="cut",
-            bind="query-params",
-        )
 
 
 def controls(names: tuple[str, ...], roles: dict[str, int]) -> None:
@@ -255,7 +237,7 @@ def body(current: Run) -> None:
     unscored_in_link(missing)
     top = st.container()  # filled below, once the controls have taken threshold and switch from the link
     with st.container(horizontal=True):
-        threshold_popover(names)
+        _verdict.threshold_popover(names)
         st.download_button(
             "Export as one HTML file",
             data=lambda: export_html(store, current.id),

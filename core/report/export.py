@@ -21,7 +21,8 @@ from core.report.names import NEAREST, arrow, nearest_words, short_name, unit
 from core.report.pictures import difference_png
 from core.report.records import MAX_PAGE, ROLES, Card, Query
 from core.report.runs import Run, flat_settings, run
-from core.report.verdict import CONTROL_RULE, Threshold, Verdict, control_name
+from core.report.verdict import Threshold, Verdict, control_name
+from core.report.verdict_words import CONTROL_RULE
 from core.report.views import reconstruction_page
 from core.storage.store import Store
 

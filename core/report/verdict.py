@@ -11,28 +11,19 @@ from statistics import median
 from typing import Literal
 
 from core.report.names import nearest_words
+from core.report.verdict_words import (
+    ALONE,
+    CONTROL_NAMES,
+    EASY,
+    NO_CONTROL,
+    NO_MISMATCHED,
+    NO_OTHER_CLASS,
+    OTHER_CLASS,
+)
 from core.statistics import Estimate, wilson
 
 ENOUGH_ANSWERS = 3  # fewer leave a reconstruction undetermined (docs/architecture.md, "recognisable")
 CONTROL_ROLES = ("mismatched", "prior")
-EASY = "easy"
-CONTROL_NAMES = {
-    "mismatched": "a mismatched gradient",
-    "prior": "the prior alone",
-    EASY: "the undefended easy case",
-}
-OTHER_CLASS = "another class asked for"  # what mismatched means for an attack on the model alone
-CONTROL_RULE = (
-    "A control fails when people recognise one of its reconstructions, or when one of its scores reaches the median "
-    "score of the originals that count as leaked (of all attacked originals, where none counts). The easy case, the "
-    "same attack on one undefended image with all that an attacker may be told, fails when it shows nothing either; "
-    "that decides only where the attack showed nothing."
-)
-NO_MISMATCHED = "No mismatched control was run: it needs a second update with another picture."
-NO_OTHER_CLASS = "No mismatched control was run: it needs an original of another class."
-ALONE = (
-    "An attack on the model alone makes pictures of classes: an original that is none's nearest does not count here."
-)
 WORST = 4
 # Beginnings of an attack's status; one that used all its iterations did not fail.
 FAILURES = ("diverged", "stalled", "nothing to read", "labels not readable")
@@ -274,7 +265,10 @@ def _notes(
         what = "model" if alone else "update"
         notes.append(f"This attack showed no leakage. That does not make the {what} safe: another attack may succeed.")
     easy = next((c for c in controls if c.reaches), None)
-    if outcome == "inconclusive" and any(c.failed and not c.reaches for c in controls):
+    fatal = [c for c in controls if c.failed and not c.reaches]
+    if outcome == "inconclusive" and fatal and not any(c.count for c in fatal):
+        notes.append(NO_CONTROL)
+    elif outcome == "inconclusive" and fatal:
         what = "for another class or for none" if alone else "without the update"
         notes.append(f"What the attack shows cannot be told apart from what it shows {what}.")
     elif outcome == "inconclusive":

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from core.report.verdict import CONTROL_ROLES, Evidence, Threshold, verdict
+from core.report.verdict_words import NO_CONTROL
 
 PSNR = Threshold("psnr", "PSNR", 20.0, "higher", "dB")
 LPIPS = Threshold("lpips_alex", "LPIPS", 0.2, "lower")
@@ -134,6 +135,8 @@ def test_no_control_at_all_or_an_unscored_one_is_inconclusive():
     bare = verdict(attacked(52.0), PSNR)
     assert bare.outcome == "inconclusive"
     assert "no control was run" in bare.headline
+    assert NO_CONTROL in bare.notes
+    assert not any("cannot be told apart" in note for note in bare.notes)
     unscored = verdict(attacked(52.0) + control("prior", None) + control("mismatched", 3.0), PSNR)
     assert unscored.outcome == "inconclusive"
     # A run of one update has no other gradient to mismatch with: the prior alone then carries the check.
