@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from core.attacks.base import AttackCancelled, Progress
 from core.attacks.gradients import Field, gradient_field
@@ -63,8 +64,8 @@ class Problems:
 
         probabilities (Q, B, K) are of the labels; both sides are adapted to the defences that the attacker is told of.
         """
-        owner = self.owner[rows]
-        observed = [self.observation.gradients[name][owner] for name in self.field.names]
+        place = _range_of(self.owner[rows])
+        observed = [self.observation.gradients[name][place] for name in self.field.names]
         if self.adaptation is None:
             return cost(self.field.evaluate(images, probabilities)[0], observed)
         gradients, _ = self.field.evaluate(images, self.adaptation.targets(probabilities))
@@ -82,6 +83,18 @@ class Problems:
     def normalised(self, images: Tensor) -> Tensor:
         """From [0, 1] to what the model takes."""
         return normalise(images, self.observation.spec)
+
+
+def _range_of(owner: Tensor) -> Tensor | slice:
+    """The rows `owner` (Q,), as a slice where they follow one another: then the observed gradients need no copy.
+
+    Only where the values are at hand: a GPU would have to wait for them, and a traced step is used for other rows too.
+    """
+    if owner.device.type != "cpu" or get_proxy_mode() is not None or not len(owner):
+        return owner
+    first = int(owner[0])
+    in_order = torch.equal(owner, torch.arange(first, first + len(owner)))
+    return slice(first, first + len(owner)) if in_order else owner
 
 
 def set_up(

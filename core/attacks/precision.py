@@ -66,10 +66,28 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
     In bf16 the factors are rounded, here and in every derivative; sums and results are float32. float64 stays float64.
     """
-    if _mode == "bf16" and a.dtype == torch.float32:
+    if rounds(a.dtype):
         answer: Tensor = _Rounded.apply(a, b)
         return answer
     return a @ b
+
+
+def rounds(dtype: torch.dtype) -> bool:
+    """Whether the current mode rounds the factors of per-problem products of this type to bf16."""
+    return _mode == "bf16" and dtype == torch.float32
+
+
+def add_product_(total: Tensor, a: Tensor, b: Tensor, *, fresh: bool = False) -> None:
+    """total (P, M, N) += a (P, M, K) @ b (P, K, N), in place and without a derivative; fresh: total = a @ b.
+
+    Factors that are rounded to bf16 are summed into a float32 total; others are of its type.
+    """
+    if a.dtype == total.dtype:
+        total.baddbmm_(a, b, beta=0 if fresh else 1)
+    elif fresh:
+        total.copy_(_rounded_product(a, b))
+    else:
+        total.add_(_rounded_product(a, b))
 
 
 class _Rounded(torch.autograd.Function):
