@@ -2,7 +2,7 @@
 
 Both passes are written out, as the forms that autograd would find keep copies that nobody needs: the gradient for each
 problem from input and output gradient, and the way back of a cost's derivative with respect to it. Three forms give it,
-by device and layer (`form_of`). By CPU time on one core, 4 problems, offsets took 1.1 to 7 times as long as the others.
+by device and layer (`form_of`). By CPU time of one core, 4 problems, offsets take 1.1 to 6.4 times as long as others.
 """
 
 from __future__ import annotations
