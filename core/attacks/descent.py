@@ -8,7 +8,7 @@ each other (`core.attacks.consistency`).
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -67,7 +67,7 @@ def drive(descent: Descent, reporter: engine.Reporter, labels: Tensor, began: fl
         step = step + 1 if len(descent.active.rows) else recipe.steps
         losses = descent.losses.reshape(-1, recipe.restarts)
         reporter.after(step, recipe.steps, losses, partial(descent.frame, losses), descent.state)
-    return _finish(descent, labels, began)
+    return _finish(descent, labels, began, reporter.record)
 
 
 class Descent:
@@ -218,7 +218,7 @@ def _wide(mask: Tensor) -> Tensor:
     return mask.reshape(-1, 1, 1, 1, 1)
 
 
-def _finish(descent: Descent, labels: Tensor, began: float) -> Reconstructions:
+def _finish(descent: Descent, labels: Tensor, began: float, resumed: Mapping[str, str]) -> Reconstructions:
     problems, recipe = descent.problems, descent.recipe
     shape = (problems.observation.count, recipe.restarts)
     losses, match = (values.double().cpu().numpy().reshape(shape) for values in descent.finish())
@@ -242,5 +242,5 @@ def _finish(descent: Descent, labels: Tensor, began: float) -> Reconstructions:
         iterations=descent.active.steps.cpu().numpy().reshape(shape),
         status=tuple(status),
         seconds=time.monotonic() - began,
-        record=engine.record_of(problems, **more),
+        record=engine.record_of(problems, **more, **resumed),
     )

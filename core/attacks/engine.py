@@ -26,10 +26,10 @@ from core.errors import UserError
 from core.leakage.defences.adapt import Adaptation, adapted
 from core.leakage.observation import Observation
 from core.leakage.victim import normalise
-from core.leakage.wire import pack, unpack
+from core.leakage.wire import OtherVersion, pack, unpack
 from core.models.build import build_model
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2  # rises whenever an attack's state or `identity` changes
 Cost = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 
 
@@ -186,18 +186,30 @@ class Quiet:
 
 
 class Reporter:
-    """Between an attack's loop and its Progress: cancel, loss, frames and checkpoints, once an iteration."""
+    """Between an attack's loop and its Progress: cancel, loss, frames and checkpoints, once an iteration.
+
+    record: what the run's record is to say of how it was resumed.
+    """
 
     def __init__(self, progress: Progress | None, name: str, identity: str) -> None:
         self.progress: Progress = progress or Quiet()
         self.name, self.identity = name, identity
+        self.record: dict[str, str] = {}
 
     def resume(self) -> tuple[int, dict[str, Tensor]] | None:
-        """Iterations done and the loop's state, or None to start; UserError when it is of another run."""
+        """Iterations done and the loop's state, or None to start; UserError when it is of another run.
+
+        A checkpoint of another version cannot be read or judged: the run starts anew, and `record` says so.
+        """
         data = self.progress.resume()
         if data is None:
             return None
-        header, state = unpack(data, "checkpoint", CHECKPOINT_VERSION)
+        try:
+            header, state = unpack(data, "checkpoint", CHECKPOINT_VERSION)
+        except OtherVersion as error:
+            found = f"the checkpoint was of version {error.version}, not {CHECKPOINT_VERSION}"
+            self.record["resumed"] = f"from the start: {found}"
+            return None
         if header.get("identity") != self.identity:
             raise UserError("This checkpoint is of another attack, seed or update; start the run anew.")
         return int(header["done"]), state

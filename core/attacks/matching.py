@@ -217,7 +217,11 @@ class _Run:
             iterations=iterations.cpu().numpy().reshape(shape),
             status=tuple(REASONS[code].format(loss=loss) for code, loss in picked),
             seconds=time.monotonic() - self.began,
-            record=engine.record_of(self.problems, labels="known" if self.unknowns.labels is not None else "optimised"),
+            record=engine.record_of(
+                self.problems,
+                labels="known" if self.unknowns.labels is not None else "optimised",
+                **self.reporter.record,
+            ),
         )
 
     def _pixel_shape(self) -> tuple[int, ...]:

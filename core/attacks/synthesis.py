@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -112,7 +112,7 @@ def synthesise(
         step += 1
         losses = search.losses.reshape(-1, config.restarts)
         reporter.after(step, config.steps, losses, partial(_frame, search, losses), search.state)
-    return _finish(search, began)
+    return _finish(search, began, reporter.record)
 
 
 class Search:
@@ -172,7 +172,7 @@ def _frame(search: Search, losses: Tensor) -> np.ndarray:
     return engine.to_pixels(images[torch.arange(len(best), device=best.device), best])
 
 
-def _finish(search: Search, began: float) -> Reconstructions:
+def _finish(search: Search, began: float, resumed: Mapping[str, str]) -> Reconstructions:
     """Losses are of the pictures as they are stored, rounded to 8 bits."""
     bench = search.bench
     images = engine.to_pixels(search.unit_images())
@@ -197,5 +197,6 @@ def _finish(search: Search, began: float) -> Reconstructions:
             "python": platform.python_version(),
             "threads": torch.get_num_threads(),
             "labels": "asked for",
+            **resumed,
         },
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,6 @@ from core.leakage.statistics import BatchStatistics
 from core.leakage.threat import ThreatModel
 
 State = dict[str, Tensor]
-EachStep = Callable[[ClientStep, State], State]
 ORDER, NOISE = 1, 2  # keys of the two streams of a client's random numbers
 
 
@@ -41,14 +40,12 @@ def client_update(
     targets: Tensor,
     *,
     orders: Sequence[np.ndarray],
-    each_step: EachStep | None = None,
 ) -> Contribution:
     """The update of one client from its b images, before defences on the update.
 
     model: as the server sent it, BatchNorm already in the threat model's mode; it is left as it was. images
     (b, C, H, W) normalised, targets (b, K) the class probabilities of the loss. orders: for each local epoch a
-    permutation of the b images (FedAvg). each_step: what is used in place of a step's gradients, such as clipped and
-    noised ones; its model has the weights that were sent, and `weights` those of the step.
+    permutation of the b images (FedAvg).
 
     FedSGD: the gradient of the mean cross-entropy of all b images. FedAvg: (sent − returned weights) / (lr × steps),
     after plain SGD. BatchNorm's running statistics change on the way, too; they are buffers, so they are in the shared
@@ -64,8 +61,6 @@ def client_update(
         for order in orders:
             for places in torch.split(torch.from_numpy(order).to(images.device), size):
                 gradients, loss = _gradients(model, weights, buffers, images[places], targets[places])
-                if each_step is not None:
-                    gradients = each_step(ClientStep(gradients, model, images[places], targets[places]), weights)
                 steps += 1
                 if threat.update == "weights":
                     weights = {name: weight - threat.local_lr * gradients[name] for name, weight in weights.items()}

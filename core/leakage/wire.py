@@ -21,6 +21,14 @@ DTYPES = frozenset({"F32", "F64", "I64", "BOOL", "U8"})
 LIMITS = Limits(file_bytes=2**36)
 
 
+class OtherVersion(UserError):
+    """Bytes of the kind that was expected, written by another version of SemSight; `version` is what they say."""
+
+    def __init__(self, message: str, version: object) -> None:
+        super().__init__(message)
+        self.version = str(version)[:40]
+
+
 def pack(kind: str, version: int, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> bytes:
     """Bytes of tensors (any device) and a JSON-able header; the same input gives the same bytes. Empty tensors are
     left out: the reader must know their shape without them."""
@@ -31,7 +39,8 @@ def pack(kind: str, version: int, header: Mapping[str, Any], tensors: Mapping[st
 
 
 def unpack(data: bytes, kind: str, version: int) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Header and CPU tensors written by `pack`; UserError for anything else, another kind or another version."""
+    """Header and CPU tensors written by `pack`; UserError for anything else or another kind, its
+    subclass OtherVersion for another version."""
     table = read_safetensors(io.BytesIO(data), len(data), f"This {kind}", LIMITS)
     strange = sorted({entry.dtype for entry in table.entries} - DTYPES)
     if strange:
@@ -44,8 +53,9 @@ def unpack(data: bytes, kind: str, version: int) -> tuple[dict[str, Any], dict[s
     except (KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         raise UserError(f"These bytes are no {kind}: expected what this version of SemSight writes.") from error
     if found != (kind, version):
-        raise UserError(
+        said = (
             f"Expected a {kind} of version {version}, got {str(found[0])[:40]} of version {str(found[1])[:40]}; "
             "start anew with this version of SemSight."
         )
+        raise OtherVersion(said, found[1]) if found[0] == kind else UserError(said)
     return header, tensors

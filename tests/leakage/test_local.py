@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from core.errors import UserError
 from core.leakage.controls import mismatched
-from core.leakage.local import client_update, noise_generator, shuffles
+from core.leakage.local import noise_generator, shuffles
 from core.leakage.observation import LocalTraining
 from core.leakage.threat import ThreatModel
 from core.leakage.victim import observe, observe_nothing
@@ -225,26 +225,6 @@ def test_running_statistics_that_are_not_granted_are_fresh() -> None:
         assert torch.equal(tensor, expected.to(tensor)), name
     for name in granted.gradients:
         assert torch.equal(granted.gradients[name], denied.gradients[name])
-
-
-def test_a_step_of_its_own_takes_the_place_of_every_local_gradient() -> None:
-    """each_step halves every gradient: that is SGD with half the learning rate."""
-    threat = replace(FEDAVG, local_epochs=2)
-    images, labels = pictures(PLAIN, 1, 5)
-    model, orders = model_of(PLAIN), shuffles(threat, 0, 0, 0)
-    one_hot = F.one_hot(labels[0], 4).double()
-    met = []
-
-    def half(step, weights: State) -> State:  # type: ignore[no-untyped-def]
-        met.append((len(step.images), float(weights["head.bias"][0])))
-        return {name: gradient / 2 for name, gradient in step.gradients.items()}
-
-    halved = client_update(model, threat, images[0], one_hot, orders=orders, each_step=half)
-    slower = client_update(model, replace(threat, local_lr=0.15), images[0], one_hot, orders=orders)
-    for name, gradient in slower.step.gradients.items():
-        assert torch.allclose(halved.step.gradients[name], gradient / 2, rtol=1e-9, atol=1e-15)
-    assert [size for size, _ in met] == [2, 2, 1] * 2
-    assert len({bias for _, bias in met}) == 6  # the weights move on
 
 
 def test_mismatched_swaps_all_that_comes_from_the_update() -> None:
