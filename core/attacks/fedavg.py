@@ -24,7 +24,8 @@ class SimulatedConfig:
 
     restarts: int = knob(
         4,
-        "Independent starts for each update, each with another made-up order of the labels; the best match is kept.",
+        "Independent starts for each update, each with another made-up order of the labels in every local epoch; the "
+        "best match is kept. Two labels in two steps have 2 orders an epoch: 8 in three epochs.",
         minimum=1,
         maximum=64,
     )
@@ -38,19 +39,19 @@ class SimulatedConfig:
     total_variation: float = recipe.total_variation_knob(2e-4)
     own_images: bool = knob(
         True,
-        "Search images of its own for every local epoch, so that no order of the steps is assumed, and average them in "
-        "the end, matched to each other; else one set of images, in one made-up order, for all epochs.",
+        "Search images of its own for every local epoch, so that of images of one label no order is assumed, and "
+        "average them in the end, matched to each other; else one set of images, in a made-up order for every epoch.",
     )
     agreement: float = knob(
         1.0,
-        "Weight of the prior that the epochs' images are the same set in another order. No effect on one epoch.",
+        "Weight of the prior that the epochs' images of a label are the same in another order. No effect on one epoch.",
         minimum=0.0,
         maximum=1e6,
     )
     agreement_of: str = knob(
         "mean",
-        "What of each epoch's images must agree, whatever their order: the mean image (mean), or the largest "
-        "responses of 96 random 3×3 filters (max-conv; the paper's, with a weight of 6.075).",
+        "What of an epoch's images of a label must agree, whatever their order: the mean image (mean), or the largest "
+        "responses of 96 random 3×3 filters (max-conv; the paper's, over all labels, with a weight of 6.075).",
         choices=AGREEMENTS,
     )
     start: str = recipe.start_knob("normal")

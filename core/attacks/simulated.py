@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from core.attacks import engine
 from core.attacks.base import Progress, Reconstructions
+from core.attacks.costs import COSTS
 from core.attacks.descent import Descent, drive
 from core.attacks.fedavg import SimulatedConfig
 from core.attacks.gradients import Field, frozen_copy
@@ -38,7 +39,10 @@ def simulate(
     progress: Progress | None,
     targets: Sequence[int] | None,
 ) -> Reconstructions:
-    """Run all steps for all problems; of several epochs' images the matched mean is handed back."""
+    """Run all steps for all problems; of several epochs' images the matched mean is handed back.
+
+    Its labels are those of the first epoch's slots.
+    """
     began = time.monotonic()
     local = local_training(observation)
     positions = engine.global_targets(observation, targets)
@@ -48,7 +52,7 @@ def simulate(
         config.restarts,
         precision=config.precision,
         steps=config.steps,
-        make_field=field_maker(local, observation.clients, copies),
+        make_field=field_maker(local, observation.clients),
         copies=copies,
     )
     labels = observation.labels
@@ -58,7 +62,7 @@ def simulate(
     descent.begin(first_images(problems, descent.recipe, seed, positions))
     reporter = engine.Reporter(progress, name, engine.identity(name, observation, config, seed, positions))
     found = drive(descent, reporter, labels, began)
-    return replace(found, labels=descent.labels.reshape(found.labels.shape).cpu().numpy())
+    return replace(found, labels=descent.labels[:, 0].reshape(found.labels.shape).cpu().numpy())
 
 
 def local_training(observation: Observation) -> LocalTraining:
@@ -68,17 +72,16 @@ def local_training(observation: Observation) -> LocalTraining:
     return observation.local
 
 
-def field_maker(local: LocalTraining, clients: int, copies: int) -> Callable[..., Field]:
-    """What `engine.set_up` calls for the shared mean gradient of made-up images; see `trained`."""
+def field_maker(local: LocalTraining, clients: int) -> Callable[..., Field]:
+    """What `engine.set_up` calls for the shared mean gradient of the images of every epoch; see `trained`."""
 
     def make(model: nn.Module, names: Sequence[str], batchnorm: Any, shape: tuple[int, ...], classes: int) -> Field:
         frozen = frozen_copy(model, batchnorm)
         few, some = min(clients, 2), _shorter(local, shape[0] // clients)
-        images = few * some.batch * (some.steps // some.epochs)
-        searched = images * (some.epochs if copies > 1 else 1)
+        images = few * some.batch * some.steps
         draw = torch.Generator().manual_seed(0)
         example = [
-            torch.randn(2, searched, *shape[1:], generator=draw, dtype=torch.float64),
+            torch.randn(2, images, *shape[1:], generator=draw, dtype=torch.float64),
             torch.randn(2, images, classes, generator=draw, dtype=torch.float64).softmax(-1),
         ]
         device = next(model.parameters()).device
@@ -104,24 +107,23 @@ def _shorter(local: LocalTraining, images: int) -> LocalTraining:
 
 
 def trained(model: nn.Module, gradient: GradientOf, names: Sequence[str], local: LocalTraining, clients: int) -> One:
-    """The function (images (S, C, H, W) normalised, targets (B, K)) -> mean gradient along the clients' way, by name.
+    """The function (images (E · B, C, H, W) normalised, targets (E · B, K)) -> mean gradient of the way, by name.
 
-    Client c has the slots c·b … (c+1)·b − 1 of B, b = B / clients, and takes them in that order, `batch` a step, in
-    every epoch. S is B, or epochs × B: then epoch e trains on images e·B … (e+1)·B − 1. The mean of the steps'
-    gradients is (sent − returned) / (lr × steps).
+    Epoch e has the slots e·B … (e+1)·B − 1; of them client c has b = B / clients from c·b on, and takes them in that
+    order, `batch` a step. The mean of the steps' gradients is (sent − returned) / (lr × steps).
     """
     sent: dict[str, Tensor] = {name: parameter for name, parameter in model.named_parameters() if name in set(names)}
 
     def one(images: Tensor, targets: Tensor) -> list[Tensor]:
-        epochs = images.reshape(-1, len(targets), *images.shape[1:])
-        size = len(targets) // clients
+        size = len(targets) // (local.epochs * clients)
         total = {name: torch.zeros_like(sent[name]) for name in names}
-        for first in range(0, len(targets), size):
+        for client in range(clients):
             weights = sent
             for epoch in range(local.epochs):
+                first = (epoch * clients + client) * size
                 for start in range(first, first + size, local.batch):
                     part = slice(start, min(start + local.batch, first + size))
-                    found = gradient(weights, epochs[epoch % len(epochs)][part], targets[part])
+                    found = gradient(weights, images[part], targets[part])
                     weights = {name: weights[name] - local.lr * found[name] for name in names}
                     total = {name: total[name] + found[name] for name in names}
         return [total[name] / (local.steps * clients) for name in names]
@@ -130,46 +132,97 @@ def trained(model: nn.Module, gradient: GradientOf, names: Sequence[str], local:
 
 
 def slots(problems: engine.Problems, seed: int, positions: Sequence[int]) -> Tensor:
-    """(P, B): which of an update's sorted labels each slot of the simulated training gets, drawn for each restart."""
-    size, rows = problems.observation.batch_size, []
+    """(P, E · B): which of an update's sorted labels each slot of each epoch gets, drawn for each restart.
+
+    The first epoch deals the labels to the clients, too; every later one deals each client's own labels anew.
+    """
+    observation = problems.observation
+    own, rows = observation.batch_size // observation.clients, []
     for position in positions:
         for restart in range(problems.restarts):
             source = np.random.default_rng(np.random.SeedSequence([seed, position, restart], spawn_key=(SLOTS,)))
-            rows.append(source.permutation(size))
-    return torch.from_numpy(np.stack(rows)).to(problems.observation.device)
+            epochs = [source.permutation(observation.batch_size).reshape(-1, own)]
+            for _ in range(1, local_training(observation).epochs):
+                epochs.append(source.permuted(epochs[0], axis=1))
+            rows.append(np.stack(epochs).ravel())
+    return torch.from_numpy(np.stack(rows)).to(observation.device)
 
 
 class EpochDescent(Descent):
-    """Adam on the images of every epoch, (P, copies · B, C, H, W), epoch by epoch; labels (N, B), places (P, B)."""
+    """Adam on the images of every epoch, (P, copies · B, C, H, W), epoch by epoch.
+
+    labels (N, B); places (P, E · B): which of them each slot of each epoch has, as `slots` deals them. With one set of
+    images for all epochs (copies 1) each place is one image, and the set lies in the order of the first epoch.
+    """
 
     def __init__(self, problems: engine.Problems, config: SimulatedConfig, labels: Tensor, places: Tensor) -> None:
         super().__init__(problems, Recipe.of(config), labels)
         self.config = config
-        self.labels = labels[problems.owner].gather(1, places)  # (P, B), of the slots
-        like = next(iter(problems.observation.gradients.values()))
-        self.targets = engine.one_hot(self.labels, problems.observation.spec.num_classes, like)
+        observation = problems.observation
+        epochs = places.reshape(len(places), -1, observation.batch_size)  # (P, E, B)
+        self.labels = labels[problems.owner].gather(1, places).reshape(epochs.shape)
+        like, classes = next(iter(observation.gradients.values())), observation.spec.num_classes
+        targets = engine.one_hot(self.labels, classes, like)
+        if problems.adaptation is not None:
+            targets = problems.adaptation.targets(targets.flatten(0, 1)).reshape(targets.shape)
+        self.targets = targets.flatten(1, 2)  # (P, E · B, K)
+        self.taken = None  # (P, E · B): the image of each slot, where there are not as many of them
+        if problems.copies == 1 and epochs.shape[1] > 1:
+            self.taken = epochs[:, 0].argsort(1).gather(1, places)
+        self._compare_by_label(observation.clients, classes)
         draw = torch.Generator().manual_seed(0)
         channels = problems.image_shape[1]
         filters = torch.randn(FILTERS, channels, 3, 3, generator=draw) / (9 * channels) ** 0.5
         self.filters = filters.to(like)
 
+    def _compare_by_label(self, clients: int, classes: int) -> None:
+        """Which images of different epochs may be the same: those of one client and one label, a group."""
+        size = self.labels.shape[2]
+        client = torch.arange(size, device=self.labels.device) // (size // clients)
+        self.groups = client * classes + self.labels  # (P, E, B)
+        ranked = self.groups.sort(stable=True, dim=2)
+        self.ranks = ranked.indices  # (P, E, B): an epoch's slots, group by group: the same groups in every epoch
+        group = ranked.values[:, 0]
+        together = group[:, :, None] == group[:, None, :]
+        self.share = together.to(self.targets) / together.sum(2, keepdim=True)  # (P, B, B), to a group's mean
+        self.heads = together.int().argmax(2)  # (P, B): the first of a group stands for it
+
+    def match(self, images: Tensor, rows: Tensor) -> Tensor:
+        """(Q,): distance of the simulated updates from the shared ones, both adapted to the defences."""
+        problems = self.problems
+        if self.taken is not None:
+            images = torch.take_along_dim(images, self.taken[rows][:, :, None, None, None], 1)
+        owner = problems.owner[rows]
+        observed = [problems.observation.gradients[name][owner] for name in problems.field.names]
+        ours, _ = problems.field.evaluate(images, self.targets[rows])
+        if problems.adaptation is not None:
+            ours, observed = problems.adaptation.compare(ours, observed)
+        return COSTS[self.recipe.cost](ours, observed)
+
     def objective(self, images: Tensor, rows: Tensor) -> Tensor:
         """(Q,): match and total variation, and how far the epochs' images are from being one set."""
         cost = super().objective(images, rows)
         if self.problems.copies > 1 and self.config.agreement:
-            cost = cost + self.config.agreement * self.disagreement(images)
+            cost = cost + self.config.agreement * self.disagreement(images, rows)
         return cost
 
-    def disagreement(self, images: Tensor) -> Tensor:
-        """(Q, E · B, C, H, W) -> (Q,): mean squared difference between any two epochs of what does not depend on the
-        order of an epoch's images. ≥ 0, 0 where the epochs are permutations of each other."""
+    def disagreement(self, images: Tensor, rows: Tensor) -> Tensor:
+        """(Q, E · B, C, H, W) -> (Q,): mean squared difference between any two epochs of the images of one label.
+
+        Of a label that a client has several times, what does not depend on their order is compared: the mean image, or
+        the largest response to each filter. ≥ 0, 0 where the epochs are permutations of each other within the labels.
+        """
         count, _, *image = images.shape
-        epochs = images.reshape(count, self.problems.copies, -1, *image)  # (Q, E, B, C, H, W)
-        if self.config.agreement_of == "mean":
-            seen = epochs.mean(2)
+        seen = images.reshape(count, self.problems.copies, -1, *image)  # (Q, E, B, C, H, W)
+        if self.config.agreement_of == "max-conv":
+            maps = F.conv2d(seen.flatten(0, 2), self.filters, padding=1)
+            seen = maps.reshape(*seen.shape[:3], *maps.shape[1:])
+        seen = torch.take_along_dim(seen, self.ranks[rows][..., None, None, None], 2)
+        if self.config.agreement_of == "max-conv":
+            heads = self.heads[rows][:, None, :, None, None, None].expand(seen.shape)
+            seen = torch.zeros_like(seen).scatter_reduce(2, heads, seen, "amax", include_self=False).gather(2, heads)
         else:
-            maps = F.conv2d(epochs.flatten(0, 2), self.filters, padding=1)
-            seen = maps.reshape(*epochs.shape[:3], *maps.shape[1:]).amax(2)
+            seen = torch.einsum("qij,qejchw->qeichw", self.share[rows], seen)
         apart: Tensor = 2 * seen.var(1).flatten(1).mean(1)  # the mean over pairs is twice the unbiased variance
         return apart
 
@@ -179,18 +232,20 @@ class EpochDescent(Descent):
         copies, image = self.problems.copies, found.shape[2:]
         if copies == 1:
             return found
-        return matched_mean(found.reshape(len(found), copies, -1, *image), self.labels)
+        return matched_mean(found.reshape(len(found), copies, -1, *image), self.groups)
 
 
-def matched_mean(epochs: Tensor, labels: Tensor) -> Tensor:
-    """(P, E, B, C, H, W), labels (P, B) of the places -> (P, B, C, H, W): every epoch's images are assigned to those of
-    the first epoch, within their class, so that the summed squared difference is least; then the mean is taken."""
+def matched_mean(epochs: Tensor, groups: Tensor) -> Tensor:
+    """(P, E, B, C, H, W), groups (P, E, B) -> (P, B, C, H, W): the mean over epochs, in the order of the first.
+
+    Every epoch's images are assigned to those of the first epoch, within their group (client and label), so that the
+    summed squared difference is least."""
     rows = []
-    for problem, classes in zip(epochs, labels, strict=True):
+    for problem, group in zip(epochs, groups, strict=True):
         total = problem[0].clone()
-        for other in problem[1:]:
+        for other, theirs in zip(problem[1:], group[1:], strict=True):
             cost = torch.cdist(problem[0].flatten(1).double(), other.flatten(1).double()).square()
-            barred = classes[:, None] != classes[None, :]
+            barred = group[0][:, None] != theirs[None, :]
             table = cost.nan_to_num(0.0, 0.0, 0.0).masked_fill(barred, float("inf")).cpu().numpy()
             _, chosen = linear_sum_assignment(table)
             total += other[torch.from_numpy(chosen).to(other.device)]
