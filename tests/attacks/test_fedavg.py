@@ -25,7 +25,7 @@ from core.leakage.local import client_update, shuffles
 from core.leakage.observation import LocalTraining, Observation
 from core.leakage.pairing import pair_batches
 from core.leakage.statistics import batchnorm_mode
-from core.leakage.threat import ThreatModel
+from core.leakage.threat import ChosenDefence, ThreatModel
 from core.leakage.victim import observe
 from core.models.build import build_model
 from core.models.spec import ModelSpec
@@ -193,6 +193,18 @@ def test_slots_depend_on_the_update_and_the_restart_alone() -> None:
     for row, position in ((0, 3), (2, 5)):  # the attacker's draw is not the client's order, though the seed is the same
         orders = shuffles(replace(threat, local_batch=8), 0, position, 0)
         assert both[row].reshape(3, 8).tolist() != np.stack(orders).tolist()
+
+
+def test_the_partner_of_a_mixed_image_is_of_its_own_epoch() -> None:
+    """Mixup of two images, adapted to: each slot has 0.7 of its label and 0.3 of the other's, in every epoch."""
+    mixup = ChosenDefence("mixup", {"weight": 0.7})
+    threat = replace(FEDAVG, local_epochs=2, defences=(mixup,))
+    observation, _, _ = photos(TANH, 1, threat)
+    problems = engine.set_up(observation, 1, make_field=field_maker(LocalTraining(2, 1, 0.1, 4), 1), copies=2)
+    assert problems.adaptation is not None
+    descent = EpochDescent(problems, SimulatedConfig(), torch.tensor([[2, 5]]), torch.tensor([[0, 1, 1, 0]]))
+    assert descent.targets[0, :, 2].tolist() == pytest.approx([0.7, 0.3, 0.3, 0.7])
+    assert descent.targets[0, :, 5].tolist() == pytest.approx([0.3, 0.7, 0.7, 0.3])
 
 
 def test_every_client_keeps_its_labels_from_epoch_to_epoch() -> None:
