@@ -5,9 +5,9 @@ from typing import Any
 from core.knobs import knob
 
 PRECISIONS = ("auto", "float32", "tf32", "bf16")
-# Most images a pass: on a CPU more at once only fills the caches (ConvNet made 2.4 image-steps a CPU second two at a time
-# and 2.0 eight at a time); on a GPU more than fill the machine gain nothing, and free memory, which is measured, decides
-# below that. (Parameters, CPU, GPU.)
+# Most images a pass: on a CPU more at once only fills the caches (ConvNet made 2.4 image-steps a CPU second two at a
+# time, 2.0 eight at a time); on a GPU more than fill the machine gain nothing, and free memory, which is measured,
+# decides below that. (Parameters, CPU, GPU.)
 AT_ONCE = ((100_000, 64, 1024), (1_000_000, 16, 512), (10_000_000, 2, 256), (float("inf"), 2, 64))
 # Steps so short that a second thread costs more: the demo's audit took 31 s with one, 51 s with two.
 ONE_THREAD = ("lenet",)
