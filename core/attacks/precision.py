@@ -26,34 +26,31 @@ STEP = 0.1  # of the start's standard deviation: the checked points lie where a 
 # One run computes in a process at a time, and torch's own flags are the process's too. No thread-local value would do:
 # on CUDA a backward pass runs in a thread of its own.
 _mode = "float32"
+# torch's older switches: with `fp32_precision` of cuDNN's convolutions alone, torch itself (torch.export) can no longer
+# read its state, and raises.
+FLAGS: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
 
 
 def exact_by_default() -> None:
     """Make IEEE float32 this process's arithmetic outside of `using`: torch lets cuDNN round to TF32 unless told."""
-    for flag in _flags():
-        flag.fp32_precision = "ieee"
+    for flag in FLAGS:
+        flag.allow_tf32 = False
 
 
 @contextmanager
 def using(mode: str) -> Iterator[None]:
     """Compute in `mode` inside the block: torch's TF32 flags, and what `product` does."""
     global _mode
-    flags = _flags()
-    before, kept = _mode, [flag.fp32_precision for flag in flags]
+    before, kept = _mode, [flag.allow_tf32 for flag in FLAGS]
     _mode = mode
-    for flag in flags:
-        flag.fp32_precision = "ieee" if mode == "float32" else "tf32"
+    for flag in FLAGS:
+        flag.allow_tf32 = mode != "float32"
     try:
         yield
     finally:
         _mode = before
-        for flag, value in zip(flags, kept, strict=True):
-            flag.fp32_precision = value
-
-
-def _flags() -> tuple[Any, ...]:
-    cudnn: Any = torch.backends.cudnn  # whose `conv` is made at run time, unknown to mypy
-    return torch.backends.cuda.matmul, cudnn.conv
+        for flag, value in zip(FLAGS, kept, strict=True):
+            flag.allow_tf32 = value
 
 
 def current() -> str:

@@ -45,19 +45,19 @@ def test_float32_and_float64_are_left_as_they_are():
 
 def test_the_mode_and_torchs_flags_are_put_back_whatever_happens():
     flag = torch.backends.cuda.matmul
-    before = flag.fp32_precision
+    before = flag.allow_tf32
 
     def broken() -> None:
         with precision.using("tf32"):
-            assert (precision.current(), flag.fp32_precision) == ("tf32", "tf32")
+            assert (precision.current(), flag.allow_tf32) == ("tf32", True)
             with precision.using("float32"):
-                assert (precision.current(), flag.fp32_precision) == ("float32", "ieee")
-            assert (precision.current(), flag.fp32_precision) == ("tf32", "tf32")
+                assert (precision.current(), flag.allow_tf32) == ("float32", False)
+            assert (precision.current(), flag.allow_tf32) == ("tf32", True)
             raise RuntimeError("on purpose")
 
     with pytest.raises(RuntimeError, match="on purpose"):
         broken()
-    assert (precision.current(), flag.fp32_precision) == ("float32", before)
+    assert (precision.current(), flag.allow_tf32) == ("float32", before)
 
 
 def test_agreement_by_hand():
@@ -116,16 +116,20 @@ def test_passes_compute_in_the_mode_that_was_asked_for_and_say_so():
 
 
 def test_a_worker_computes_all_else_in_float32():
-    flags = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
-    before = [flag.fp32_precision for flag in flags]
+    flags = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [flag.allow_tf32 for flag in flags]
     try:
         for flag in flags:
-            flag.fp32_precision = "tf32"
+            flag.allow_tf32 = True
         precision.exact_by_default()
-        assert [flag.fp32_precision for flag in flags] == ["ieee", "ieee"]
+        assert [flag.allow_tf32 for flag in flags] == [False, False]
+        assert torch.backends.cudnn.conv.fp32_precision != "tf32"
+        assert torch._C._get_cudnn_allow_tf32() is False  # raises where torch's two kinds of switches were mixed
         with precision.using("tf32"):
-            assert [flag.fp32_precision for flag in flags] == ["tf32", "tf32"]
-        assert [flag.fp32_precision for flag in flags] == ["ieee", "ieee"]
+            assert [flag.allow_tf32 for flag in flags] == [True, True]
+            assert torch.backends.cudnn.conv.fp32_precision == "tf32"
+            assert torch._C._get_cudnn_allow_tf32() is True
+        assert [flag.allow_tf32 for flag in flags] == [False, False]
     finally:
         for flag, value in zip(flags, before, strict=True):
-            flag.fp32_precision = value
+            flag.allow_tf32 = value
