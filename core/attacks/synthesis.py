@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import platform
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -115,7 +116,7 @@ def synthesise(
     return _finish(search, began, reporter.record)
 
 
-class Search:
+class Search(ABC):
     """What one attack of this kind does with its P problems; subclasses keep their tensors in `_OWN`."""
 
     _OWN: tuple[str, ...] = ()
@@ -127,33 +128,33 @@ class Search:
         """(M, C, H, W): the pictures that are made for each problem, at least the B that are handed back."""
         return self.bench.shape
 
+    @abstractmethod
     def begin(self, noise: Tensor) -> None:
         """Place the pictures; noise (P, M, C, H, W) is N(0, 1)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def going(self) -> bool:
         """False when no problem is worth another step."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, done: int) -> None:
         """One step for every problem that still goes on; `done` steps were made before."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unit_images(self) -> Tensor:
         """(P, B, C, H, W) on the [0, 1] scale: what would be handed back now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def judged(self, images: Tensor) -> Tensor:
         """(P,), the attack's own objective at images (P, B, C, H, W) in [0, 1]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def steps_made(self) -> Tensor:
         """(P,) int64."""
-        raise NotImplementedError
 
+    @abstractmethod
     def status(self, problem: int, confidence: float) -> str:
         """How it ended; confidence: the least over the problem's pictures as they are stored."""
-        raise NotImplementedError
 
     def state(self) -> dict[str, Tensor]:
         """All that is needed to go on."""
