@@ -18,18 +18,30 @@ class Context:
     """What some metrics need beside the two images.
 
     settings: where weights are looked for; None reads the environment. victim: takes (N, channels, H, W) float32 in
-    [0, 1], normalises by itself and gives logits (N, classes); it is in eval mode. labels: (N,) int64, the true
-    classes. channels: 3, or 1 for a victim of grey images, which gets the first channel.
+    [0, 1], normalises by itself and gives logits (N, classes); it is in eval mode. features: the same for (N, D), what
+    the victim's last layer takes. labels: (N,) int64, the true classes as the victim counts them. channels: 3, or 1 for
+    a victim of grey images, which gets the first channel. losses: (N,) float64, the attack's own loss, NaN where it has
+    none. classes: the N true classes by name, None where a name is not known. victim_sha: sha256 of the victim's
+    weights ("" if drawn), so that no victim is taken for an independent judge.
     """
 
     settings: Settings | None = None
     victim: Callable[[torch.Tensor], torch.Tensor] | None = None
+    features: Callable[[torch.Tensor], torch.Tensor] | None = None
     labels: np.ndarray | None = None
     channels: int = 3
+    losses: np.ndarray | None = None
+    classes: tuple[str | None, ...] | None = None
+    victim_sha: str = ""
 
     def of(self, rows: np.ndarray) -> Context:
         """The context of these rows only."""
-        return self if self.labels is None else replace(self, labels=self.labels[rows])
+        return replace(
+            self,
+            labels=None if self.labels is None else self.labels[rows],
+            losses=None if self.losses is None else self.losses[rows],
+            classes=None if self.classes is None else tuple(self.classes[row] for row in rows),
+        )
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,8 @@ class Metric:
 
     compute(originals, reconstructions, context) takes two (N, 3, H, W) float tensors in [0, 1] and a Context or
     None, and gives (N,). Grey images come as three equal channels.
-    direction says which end means more leakage. A diagnostic measures the attack's fit and is never leakage.
+    NaN means not defined for this pair. direction says which end means more leakage. A diagnostic measures the attack's
+    fit and is never leakage. sees and misses are a sentence each, for people who read a score.
     """
 
     name: str  # as in the CSV: mse, psnr, lpips_alex, …
@@ -53,7 +66,14 @@ class Metric:
     version: str
     source: str
     compute: Callable[[torch.Tensor, torch.Tensor, Context | None], torch.Tensor]
+    sees: str  # one sentence: what moves this score
+    misses: str  # one sentence: what does not, or moves it for a wrong reason
+    library: str = ""  # package on the package index whose code or data computes it; "" where it is our own code
+    packages: tuple[str, ...] = ()  # modules that must be installed beyond requirements.txt
+    carried: Callable[[], str] | None = None  # sha256 of data that a package carries; UserError where it is missing
+    lacks: Callable[[Settings, Context | None], str] | None = None  # why it cannot be computed with this context, or ""
     diagnostic: bool = False
+    symmetric: bool = True  # exchanging the two images changes nothing
 
 
 @dataclass(frozen=True)

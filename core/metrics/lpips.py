@@ -130,10 +130,14 @@ def linear_file(name: str) -> Path:
     return path
 
 
-@lru_cache(maxsize=8)
 def linear_hash(name: str) -> str:
-    """sha256 of lpips's linear weights."""
-    return hashlib.sha256(linear_file(name).read_bytes()).hexdigest()
+    """sha256 of lpips's linear weights; UserError where they are missing."""
+    return _file_hash(linear_file(name))
+
+
+@lru_cache(maxsize=8)
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def lpips_metrics() -> tuple[Metric, ...]:
@@ -153,7 +157,18 @@ def lpips_metrics() -> tuple[Metric, ...]:
             source="Zhang et al. 2018, LPIPS v0.1; input scaled to [-1, 1]"
             + ("" if size is None else f"; both images resized to {size} px, bilinear with antialiasing"),
             compute=partial(distance, backbone=b, size=size),
+            sees="It compares the features of a network trained on photographs, so texture, edges and parts of objects "
+            "count more than exact pixels.",
+            misses="At native size a 32-pixel image leaves the deep layers a single cell, so it is mostly texture that "
+            "counts."
+            if size is None
+            else "Enlarging invents no detail: it judges a blurred big picture, which its networks rarely saw.",
+            library="lpips",
+            carried=partial(linear_hash, b.name),
         )
         for size in (None, RESIZED)
         for b in BACKBONES
     )
+
+
+METRICS = lpips_metrics()

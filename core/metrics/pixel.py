@@ -38,6 +38,8 @@ MSE = Metric(
     version="1",
     source="mean over pixels and channels of the squared difference, pixels in [0, 1]",
     compute=mse,
+    sees="It grows with the square of every difference, so a few large errors weigh more than many small ones.",
+    misses="It knows no meaning: a picture moved by two pixels scores worse than one blurred past recognition.",
 )
 MAE = Metric(
     name="mae",
@@ -52,6 +54,8 @@ MAE = Metric(
     version="1",
     source="mean over pixels and channels of the absolute difference, pixels in [0, 1]",
     compute=mae,
+    sees="It grows with every difference of brightness or colour, in proportion to the difference.",
+    misses="It knows neither place nor meaning, as the mean squared error; outliers hide more easily in it.",
 )
 PSNR = Metric(
     name="psnr",
@@ -66,4 +70,8 @@ PSNR = Metric(
     version="1",
     source="10 log10(1 / MSE), as scikit-image's peak_signal_noise_ratio with data_range=1",
     compute=psnr,
+    sees="It is the mean squared error on a logarithmic scale: each 10 dB more means a tenth of the squared error.",
+    misses="It ranks images exactly as the mean squared error does, so it is as blind to shifts and to meaning.",
 )
+
+METRICS = (MSE, MAE, PSNR)

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
 
 from core.errors import UserError
 from core.metrics.base import Context, Metric
-from core.metrics.lpips import linear_file, linear_hash, lpips_metrics
-from core.metrics.pixel import MAE, MSE, PSNR
-from core.metrics.ssim import MS_SSIM, SSIM, SSIM_UNIFORM
-from core.metrics.victim import NEEDS_VICTIM, VICTIM_PREDICTION, VICTIM_PROBABILITY
 from core.models.weights import MissingWeights, find_weights
 from core.registry import look_up, register
 from core.settings import Settings
 
+# One line a family: a module of core.metrics with METRICS, a tuple of Metric. The order is that of every table.
+FAMILIES = (
+    "pixel",
+    "ssim",
+    "lpips",
+    "victim",
+)
+
 METRICS: dict[str, Metric] = {}
 
-for _metric in (
-    MSE,
-    MAE,
-    PSNR,
-    SSIM,
-    SSIM_UNIFORM,
-    MS_SSIM,
-    *lpips_metrics(),
-    VICTIM_PREDICTION,
-    VICTIM_PROBABILITY,
-):
-    register(METRICS, _metric.name, _metric)
+for _family in FAMILIES:
+    for _metric in importlib.import_module(f"core.metrics.{_family}").METRICS:
+        register(METRICS, _metric.name, _metric)
 
 
 def availability(settings: Settings, context: Context | None = None) -> dict[str, str]:
@@ -37,17 +35,19 @@ def availability(settings: Settings, context: Context | None = None) -> dict[str
 
 def unavailable(metric: Metric, settings: Settings, context: Context | None = None) -> str:
     """Why `metric` cannot be computed here, or ""."""
-    if metric.diagnostic and (context is None or context.victim is None or context.labels is None):
-        return NEEDS_VICTIM
+    for package in metric.packages:
+        if importlib.util.find_spec(package) is None:
+            return f"The package {package} is not installed; pip install {package} brings it."
     for name in metric.needs:
         found = find_weights(name, settings)
         if isinstance(found, MissingWeights):
             return found.reason
+    if metric.carried is not None:
         try:
-            linear_file(_backbone(metric))
+            metric.carried()
         except UserError as error:
             return str(error)
-    return ""
+    return metric.lacks(settings, context) if metric.lacks is not None else ""
 
 
 def default_metrics(settings: Settings, context: Context | None = None) -> tuple[str, ...]:
@@ -61,9 +61,9 @@ def weights_hash(name: str, settings: Settings) -> str:
     UserError for an unknown metric, or where the weights are missing.
     """
     metric = look_up(METRICS, name, "metric")
-    if not metric.needs:
+    if not metric.needs and metric.carried is None:
         return ""
-    parts = [linear_hash(_backbone(metric))]
+    parts = [] if metric.carried is None else [metric.carried()]
     for needed in metric.needs:
         found = find_weights(needed, settings)
         if isinstance(found, MissingWeights):
@@ -72,6 +72,11 @@ def weights_hash(name: str, settings: Settings) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _backbone(metric: Metric) -> str:
-    """The lpips package's name of the backbone: lpips_alex_224 -> alex."""
-    return metric.name.split("_")[1]
+def library_of(metric: Metric) -> str:
+    """Name and installed version of the package that computes it, such as "torchmetrics 1.9.0"; "SemSight" for ours."""
+    if not metric.library:
+        return "SemSight"
+    try:
+        return f"{metric.library} {importlib.metadata.version(metric.library)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{metric.library}, not installed"

@@ -77,6 +77,8 @@ SSIM = Metric(
     source="Wang et al. 2004: 11×11 Gaussian window, sigma 1.5; as scikit-image with gaussian_weights=True, sigma=1.5, "
     "use_sample_covariance=False, data_range=1; mean over channels",
     compute=partial(similarity, window=GAUSSIAN, sample_covariance=False),
+    sees="It compares brightness, contrast and structure window by window, so edges and texture in their place count.",
+    misses="A shift by a pixel or two, or a mirrored picture, costs it most of its value, though people see the same.",
 )
 SSIM_UNIFORM = Metric(
     name="ssim_uniform",
@@ -91,6 +93,8 @@ SSIM_UNIFORM = Metric(
     version="1",
     source="scikit-image's defaults: 7×7 uniform window, sample covariance, data_range=1; mean over channels",
     compute=partial(similarity, window=UNIFORM, sample_covariance=True),
+    sees="It is SSIM with flat 7×7 windows, what many published figures are, though their tables rarely say so.",
+    misses="It is as sensitive to shifts as the Gaussian form, and its figures cannot be compared with that form's.",
 )
 MS_SSIM = Metric(
     name="ms_ssim",
@@ -105,4 +109,9 @@ MS_SSIM = Metric(
     version="torchmetrics-1",
     source="Wang, Simoncelli & Bovik, Asilomar 2003, as torchmetrics computes it, negative contrasts cut to 0",
     compute=multi_scale,
+    sees="It compares contrast and structure at five scales, so coarse shapes that survive count beside fine detail.",
+    misses="It asks for images of 176 pixels or more, and loses to shifts at the fine scales as SSIM does.",
+    library="torchmetrics",
 )
+
+METRICS = (SSIM, SSIM_UNIFORM, MS_SSIM)

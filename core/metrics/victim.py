@@ -10,6 +10,8 @@ from core.metrics.base import Context, Metric
 if TYPE_CHECKING:
     import torch
 
+    from core.settings import Settings
+
 
 def probability(originals: torch.Tensor, reconstructions: torch.Tensor, context: Context | None = None) -> torch.Tensor:
     """(N,) the victim's softmax probability of the true class, seen the reconstruction; in [0, 1]."""
@@ -35,6 +37,11 @@ def _answers(images: torch.Tensor, context: Context | None) -> tuple[torch.Tenso
     return logits, labels
 
 
+def lacks_victim(settings: Settings, context: Context | None) -> str:
+    """Why the victim cannot be asked, or ""."""
+    return NEEDS_VICTIM if context is None or context.victim is None or context.labels is None else ""
+
+
 NEEDS_VICTIM = "The victim's own prediction needs the victim and the true labels, which only an audit has."
 SOURCE = "the attacked model in eval mode; a diagnostic of the attack's fit, not a measure of leakage"
 VICTIM_PREDICTION = Metric(
@@ -50,7 +57,11 @@ VICTIM_PREDICTION = Metric(
     version="1",
     source=SOURCE,
     compute=prediction,
+    sees="It says whether the attacked model itself still names the true class.",
+    misses="A pattern that only this model takes for the class counts in full, though no person sees anything in it.",
+    lacks=lacks_victim,
     diagnostic=True,
+    symmetric=False,
 )
 VICTIM_PROBABILITY = Metric(
     name="victim_probability",
@@ -65,5 +76,11 @@ VICTIM_PROBABILITY = Metric(
     version="1",
     source=SOURCE,
     compute=probability,
+    sees="It says how sure the attacked model is of the true class.",
+    misses="An attack can raise it with patterns that no person recognises, so it measures the attack's fit.",
+    lacks=lacks_victim,
     diagnostic=True,
+    symmetric=False,
 )
+
+METRICS = (VICTIM_PREDICTION, VICTIM_PROBABILITY)
