@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import re
 import shutil
 import subprocess
 import sys
@@ -24,10 +25,11 @@ from core.settings import Settings, load_settings
 TINY = WeightsRecord(
     "tiny-features",
     "A tiny network's convolutions",
-    ("AlexNet_Weights", "IMAGENET1K_V1"),
-    "tiny-00000000.pth",
-    "",
     {"features.0.weight": (2, 3, 1, 1), "features.0.bias": (2,)},
+    "https://127.0.0.1/tiny-00000000.pth",
+    "",
+    "none",
+    1,
 )
 
 
@@ -48,7 +50,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[WeightsRecord
     }
     torch.save(state, path)
     prefix = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    record = replace(TINY, cache_file=f"tiny-{prefix}.pth", sha256_prefix=prefix)
+    record = replace(TINY, url=f"https://127.0.0.1/tiny-{prefix}.pth", sha256=prefix)
     monkeypatch.setitem(weights_module.WEIGHTS, record.name, record)
     return record, path
 
@@ -78,17 +80,56 @@ def test_shared_alexnet_is_found_under_the_weights_folder(shared: Path, settings
     assert found.sha256 == hashlib.sha256(found.path.read_bytes()).hexdigest()
 
 
-def test_records_fit_torchvision() -> None:
-    builders = {"alexnet": "alexnet", "vgg16": "vgg16", "squeezenet1_1": "squeezenet1_1"}
+@pytest.mark.parametrize("model", ["alexnet", "vgg16", "squeezenet1_1"])
+def test_records_fit_torchvision(model: str) -> None:
+    record = WEIGHTS[f"{model}-imagenet-features"]
+    with torch.device("meta"):
+        module = torchvision.models.get_model(model, weights=None)
+    state = {key: tuple(t.shape) for key, t in module.state_dict().items() if key.startswith("features.")}
+    assert record.shapes == state
+    assert record.url == torchvision.models.get_model_weights(model).IMAGENET1K_V1.url
+
+
+def test_checksums_are_those_in_the_published_addresses() -> None:
+    # torchvision, torch-fidelity and OpenAI write a file's sha256 into its address; that of DINO's file stands on its
+    # page, https://huggingface.co/timm/vit_small_patch16_224.dino/blob/a0b40130d29ebc347b9bf146a1ecf0edf3fdca60/pytorch_model.bin
     for name, record in WEIGHTS.items():
-        model = builders[name.removesuffix("-imagenet-features")]
-        with torch.device("meta"):
-            module = torchvision.models.get_model(model, weights=None)
-        state = {key: tuple(t.shape) for key, t in module.state_dict().items() if key.startswith("features.")}
-        assert record.shapes == state
-        url = getattr(torchvision.models, record.entry[0])[record.entry[1]].url
-        assert url.endswith("/" + record.cache_file)
-        assert record.cache_file.endswith(f"-{record.sha256_prefix}.pth")
+        assert re.fullmatch("[0-9a-f]{8}|[0-9a-f]{64}", record.sha256)
+        assert record.sha256 in record.url or name == "dino-vits16"
+        assert record.url.startswith("https://")
+        assert record.licence
+        assert 0 < record.mebibytes < 700
+    assert WEIGHTS["dino-vits16"].sha256 == "49a1c6cc0534ac3f4c7ec18cc6e24374952f602e87a12271648fca99f84ca898"
+
+
+def test_inception_is_that_of_fid() -> None:
+    # FID's network has the layers of torchvision's Inception v3 without the auxiliary head (it pools and pads
+    # otherwise), and TensorFlow's 1008 classes. BatchNorm's counts of batches are left out; torch fills them in.
+    with torch.device("meta"):
+        module = torchvision.models.inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
+    state = {k: tuple(t.shape) for k, t in module.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert WEIGHTS["inception-fid"].shapes == state
+    assert len(state) == 94 * 5 + 2
+
+
+def test_inception_checkpoint_is_taken_in_and_loads_strictly(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.device("meta"):
+        module = torchvision.models.inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
+    state = {
+        key: torch.full(t.shape, 0.5) if t.is_floating_point() else torch.tensor(3)
+        for key, t in module.state_dict().items()
+    }
+    path = tmp_path / "inception.pth"
+    torch.save(state, path)
+    prefix = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    monkeypatch.setitem(weights_module.WEIGHTS, "inception-fid", replace(WEIGHTS["inception-fid"], sha256=prefix))
+    found = find_weights("inception-fid", settings, download=True, url=path.as_uri())
+    assert isinstance(found, FoundWeights)
+    module.load_state_dict(load_file(found.path), strict=True, assign=True)
+    assert float(module.Mixed_7c.branch_pool.bn.running_var[0]) == 0.5
+    assert int(module.Mixed_7c.branch_pool.bn.num_batches_tracked) == 0
 
 
 def test_nothing_found_says_what_to_do(settings: Settings) -> None:
@@ -104,13 +145,13 @@ def test_torch_cache_is_converted_once(settings: Settings, tiny: tuple[WeightsRe
     record, published = tiny
     assert settings.torch_cache is not None
     settings.torch_cache.mkdir(parents=True)
-    shutil.copy(published, settings.torch_cache / record.cache_file)
+    shutil.copy(published, settings.torch_cache / record.file)
     found = find_weights(record.name, settings)
     assert isinstance(found, FoundWeights)
     tensors = load_file(found.path)
     assert set(tensors) == {"features.0.weight", "features.0.bias"}
     assert tensors["features.0.weight"].flatten().tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
-    (settings.torch_cache / record.cache_file).unlink()
+    (settings.torch_cache / record.file).unlink()
     assert find_weights(record.name, settings) == found
 
 
@@ -118,7 +159,7 @@ def test_torch_cache_file_that_was_changed_is_refused(settings: Settings, tiny: 
     record, published = tiny
     assert settings.torch_cache is not None
     settings.torch_cache.mkdir(parents=True)
-    (settings.torch_cache / record.cache_file).write_bytes(published.read_bytes() + b"x")
+    (settings.torch_cache / record.file).write_bytes(published.read_bytes() + b"x")
     missing = find_weights(record.name, settings)
     assert isinstance(missing, MissingWeights)
     assert "checksum" in missing.reason
@@ -167,7 +208,7 @@ def test_checkpoint_that_runs_code_is_refused(
     whole = tmp_path / "whole.pth"
     torch.save(nn.Linear(2, 2), whole)  # a pickled module, not a state dict
     prefix = hashlib.sha256(whole.read_bytes()).hexdigest()[:8]
-    weights_module.WEIGHTS[record.name] = replace(record, sha256_prefix=prefix)  # undone by the fixture
+    weights_module.WEIGHTS[record.name] = replace(record, sha256=prefix)  # undone by the fixture
     missing = find_weights(record.name, settings, download=True, url=whole.as_uri())
     assert isinstance(missing, MissingWeights)
     assert "cannot be read" in missing.reason
