@@ -70,7 +70,8 @@ def _jpeg(pixels: Pixels) -> Pixels:
 
 
 def _dimmed(pixels: Pixels) -> Pixels:
-    return np.rint(pixels * DIMMED).astype(np.uint8)
+    dimmed: Pixels = np.rint(pixels * DIMMED).astype(np.uint8)
+    return dimmed
 
 
 def _shifted(pixels: Pixels) -> Pixels:
@@ -90,7 +91,8 @@ def _blurred(pixels: Pixels) -> Pixels:
 
 def _noisy(pixels: Pixels) -> Pixels:
     noise = np.random.default_rng(0).normal(0, 255 * NOISE, pixels.shape)
-    return np.rint(np.clip(pixels + noise, 0, 255)).astype(np.uint8)
+    noisy: Pixels = np.rint(np.clip(pixels + noise, 0, 255)).astype(np.uint8)
+    return noisy
 
 
 def _masked(pixels: Pixels) -> Pixels:
