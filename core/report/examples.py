@@ -39,6 +39,11 @@ class Base:
     title: str
     images: str  # bundled set
     other: str
+    label: str  # its class, by name
+
+    def classes(self, count: int) -> tuple[str, ...]:
+        """The true class of each of `count` pairs, for the metrics that ask."""
+        return (self.label,) * count
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,11 @@ class Example:
 
 SEEN = ("the same picture", "part of it", "something else")
 BASES = (
-    Base("cat-1", "Cat", "photos", "cat-7"),
-    Base("astronaut-1", "Astronaut", "photos", "astronaut-7"),
-    Base("coffee-1", "Coffee", "photos", "coffee-6"),
-    Base("rocket-1", "Rocket", "photos", "rocket-7"),
-    Base("face-003", "Face", "lfw", "face-002"),
+    Base("cat-1", "Cat", "photos", "cat-7", "cat"),
+    Base("astronaut-1", "Astronaut", "photos", "astronaut-7", "astronaut"),
+    Base("coffee-1", "Coffee", "photos", "coffee-6", "coffee"),
+    Base("rocket-1", "Rocket", "photos", "rocket-7", "rocket"),
+    Base("face-003", "Face", "lfw", "face-002", "face"),
 )
 _BASES = {base.picture: base for base in BASES}
 

@@ -58,7 +58,8 @@ def compared(names: Sequence[str]) -> tuple[str, ...]:
 def rank_table(scores: Mapping[str, Sequence[Score]]) -> RankTable:
     """Ranks of each metric's scores over the pictures, 1 = leaks most, by the metric's own direction."""
     rows, unscored = {}, {}
-    for name, found in scores.items():
+    for name in (one for one in METRICS if one in scores):
+        found = scores[name]
         if all(score.value is None for score in found):
             unscored[name] = found[0].reason if found else "nothing to score"
         else:
