@@ -33,6 +33,11 @@ def state_words(note: Note) -> str:
     return HERE[True] if note.available else f"{HERE[False]}. {note.problem} {note.remedy}".strip()
 
 
+def brief_words(note: Note) -> str:
+    """The same in a few words."""
+    return HERE[True] if note.available else f"{HERE[False]}: {note.brief}"
+
+
 def title_html(note: Note) -> str:
     """Short name with direction and unit, then the title."""
     marks = " ".join(part for part in (note.arrow, note.unit) if part)
@@ -66,7 +71,7 @@ def card_html(note: Note) -> str:
         f"<header><b>{escape(note.short)}</b> <i>{escape(note.arrow)}</i><span>{escape(note.kind)}</span></header>"
         f"{insight_html(note)}<footer><div>{escape(note.direction)} · "
         f"{escape(' · '.join(part for part in record if part))}</div>"
-        f"<div{state}>{escape(state_words(note))}</div></footer></article>"
+        f"<div{state}>{escape(brief_words(note))}</div></footer></article>"
     )
 
 

@@ -43,13 +43,18 @@ def groups(examples: Sequence[Example]) -> str:
     return f'<tr class="seen"><th>a person sees →</th>{cells}</tr>'
 
 
+def first_of_group(examples: Sequence[Example], index: int) -> str:
+    """The class of a cell that begins a group, else ""."""
+    return " class=first" if index == 0 or examples[index].seen != examples[index - 1].seen else ""
+
+
 def heads(original: str, name: str, examples: Sequence[Example]) -> str:
     """The original, then every version with its title."""
     first = figure(original, f"Original: {name}, {SIDE} by {SIDE} pixels", caption="original")
     cells = "".join(
-        f'<th scope="col" title="{escape(one.detail)}">'
+        f'<th scope="col"{first_of_group(examples, index)} title="{escape(one.detail)}">'
         f"{figure(picture_url(name, one.key, one), f'{one.title}: {one.detail}', caption=one.title)}</th>"
-        for one in examples
+        for index, one in enumerate(examples)
     )
     return f'<tr class="heads"><th class="original">{first}</th>{cells}</tr>'
 

@@ -35,17 +35,18 @@ def panel(notes: Sequence[WeightsNote]) -> None:
 
 def row(note: WeightsNote, state: fetch.Fetch) -> None:
     """One file: what it is, where it stands, and what can be done."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.html(words(note), width="stretch")
-        if note.button and not state.running:
-            st.button(
-                note.button,
-                key=f"fetch_{note.name}",
-                icon=":material/download:",
-                on_click=start,
-                args=(note.name,),
-                help=f"{note.size}, {note.licence}, from {note.address}",
-            )
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    left.html(words(note))
+    if note.button and not state.running:
+        right.button(
+            note.button,
+            key=f"fetch_{note.name}",
+            icon=":material/download:",
+            on_click=start,
+            args=(note.name,),
+            help=f"{note.size}, {note.licence}, from {note.address}",
+            width="stretch",
+        )
     if state.running:
         st.fragment(progress, run_every=POLL)(note.name)
     elif state.problem and note.reason:

@@ -88,9 +88,9 @@ def worked_example(picture: str, found: Sequence[Note], metric: str) -> None:
     if problem:
         st.error(_shared.plain(problem), icon=":material/error:")
     st.caption(
-        f"Large: rank, 1 = this metric says that most leaks; darker = more. Small: the score. {SIDE}×{SIDE} pixels, "
-        "computed on this machine. What a person sees is our own grouping, no answers: metrics that agreed with it "
-        "would be dark on the left and light on the right."
+        f"Large: rank, 1 = this metric says that most leaks; more colour = more. Small: the score. {SIDE}×{SIDE} "
+        "pixels, computed on this machine. What a person sees is our own grouping, no answers: a metric that agreed with it "
+        "would have its colour on the left."
     )
     if waiting:
         st.caption(f":material/progress_activity: Computing {len(waiting)} of {len(waiting) + len(scores)} metrics …")

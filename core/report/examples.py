@@ -26,7 +26,7 @@ SIDE = 32  # pixels: what most attacks reconstruct
 SHIFT = 2  # pixels
 BLUR = 1.5  # pixels, sigma
 NOISE = 0.12  # sigma, of pixels in [0, 1]
-QUALITY = 12  # of JPEG
+QUALITY = 25  # of JPEG
 DIMMED = 0.55  # of the brightness that stays
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -57,7 +57,7 @@ class Example:
     pixels: Pixels  # (32, 32, 3)
 
 
-SEEN = ("the same picture", "part of it", "something else")
+SEEN = ("the same picture", "part of it", "not this picture")
 BASES = (
     Base("cat-1", "Cat", "photos", "cat-7", "cat"),
     Base("astronaut-1", "Astronaut", "photos", "astronaut-7", "astronaut"),
@@ -145,11 +145,11 @@ def original(name: str) -> Pixels:
 def examples(name: str) -> tuple[Example, ...]:
     """All versions of the picture, those that leave most for a person first."""
     chosen, pixels = base(name), original(name)
-    made = [Example(key, title, detail, seen, how(pixels)) for key, title, detail, seen, how in DAMAGES]
-    made += [
+    made = [
         Example(f"attack-{key}", title, detail, seen, _read(f"{name}-{key}.png"))
         for key, (title, detail, seen) in ATTACKED.items()
     ]
+    made += [Example(key, title, detail, seen, how(pixels)) for key, title, detail, seen, how in DAMAGES]
     other = f"another picture of the class: {chosen.other}"
     made.append(Example("other", "Another one", other, SEEN[2], _input(chosen.images, chosen.other)))
     return tuple(sorted(made, key=lambda one: SEEN.index(one.seen)))  # stable: within a group as listed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -48,6 +48,7 @@ class Note:
     version: str
     source: str
     problem: str
+    brief: str  # the problem in a few words
     remedy: str
     condition: str
 
@@ -82,7 +83,7 @@ def _states(note: Note) -> tuple[str, ...]:
 
 def guide_csv(found: Iterable[Note]) -> bytes:
     """The notes as a table, a column for each field."""
-    names = [field.name for field in fields(Note)]
+    names = [field.name for field in fields(Note) if field.name != "brief"]
     return write_csv(pd.DataFrame([[getattr(note, name) for name in names] for note in found], columns=names))
 
 
@@ -92,6 +93,7 @@ def _note(record: Any, settings: Settings) -> Note:
     end = "a closer fit" if diagnostic else "more leakage"
     needs, packages = tuple(getattr(record, "needs", ())), tuple(getattr(record, "packages", ()))
     problem = missing_here(record, settings)
+    missing = [name for name in needs if not isinstance(find_weights(name, settings), FoundWeights)]
     lacks = getattr(record, "lacks", None)
     size = getattr(record, "input_size", None)
     minimum = getattr(record, "minimum_size", None)
@@ -113,7 +115,8 @@ def _note(record: Any, settings: Settings) -> Note:
         version=record.version,
         source=record.source,
         problem=problem,
-        remedy=_remedy(needs, settings) if problem else "",
+        brief=_brief(missing, problem),
+        remedy=_remedy(missing) if problem else "",
         condition=lacks(settings, None) if lacks is not None and not problem else "",
     )
 
@@ -129,15 +132,20 @@ def _end(value: float) -> str:
     return f"{value:g}".replace("-", "\u2212")
 
 
-def _remedy(needs: tuple[str, ...], settings: Settings) -> str:
+def _brief(missing: Sequence[str], problem: str) -> str:
+    if not problem or not missing:
+        return problem
+    return f"its weights {' and '.join(missing)} are missing; see Weights below."
+
+
+def _remedy(missing: Sequence[str]) -> str:
     """What to do about missing weights; a missing package's reason says it itself."""
-    missing = [name for name in needs if not isinstance(find_weights(name, settings), FoundWeights)]
     if not missing:
         return ""
     folder = f"put {' and '.join(f'{name}.safetensors' for name in missing)} into the weights folder (SEMSIGHT_WEIGHTS)"
     if any(not WEIGHTS[name].sha256 for name in missing):
-        return f"By hand: {folder}; *Weights* below says from where."
-    return f"Download it under *Weights* below, or run python -m core doctor --download, or {folder}."
+        return f"By hand: {folder}; Weights below says from where."
+    return f"Download it under Weights below, or run python -m core doctor --download, or {folder}."
 
 
 @dataclass(frozen=True)
