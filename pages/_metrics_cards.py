@@ -8,7 +8,7 @@ import streamlit as st
 
 from core.report.guide import KINDS, Note
 
-HERE = {True: "✓ available here", False: "✗ not available here"}
+AVAILABLE, IN_AUDITS, MISSING = "✓ available here", "✓ available in an audit", "✕ not available here"
 
 
 def facts_html(note: Note) -> str:
@@ -22,20 +22,20 @@ def facts_html(note: Note) -> str:
         "Needs": note.needs or note.condition or "nothing",
         "Computed by": f"{note.library}; version {note.version}",
         "Source": note.source,
-        "Here": state_words(note),
+        "Here": f"{state_words(note)} {note.remedy}".strip(),
     }
     rows = "".join(f"<dt>{escape(term)}</dt><dd>{escape(words)}</dd>" for term, words in facts.items())
     return f'<dl class="facts">{rows}</dl>'
 
 
+def here_words(note: Note) -> str:
+    """Whether it works here."""
+    return MISSING if not note.available else IN_AUDITS if note.condition else AVAILABLE
+
+
 def state_words(note: Note) -> str:
-    """Whether it works here; if not, why and what to do."""
-    return HERE[True] if note.available else f"{HERE[False]}. {note.problem} {note.remedy}".strip()
-
-
-def brief_words(note: Note) -> str:
-    """The same in a few words."""
-    return HERE[True] if note.available else f"{HERE[False]}: {note.brief}"
+    """Whether it works here; if not, why."""
+    return here_words(note) if note.available else f"{MISSING}: {note.brief}"
 
 
 def title_html(note: Note) -> str:
@@ -47,8 +47,8 @@ def title_html(note: Note) -> str:
 def insight_html(note: Note) -> str:
     """The two sentences."""
     return (
-        f'<p class="insight"><b>It sees.</b> {escape(note.sees)}</p>'
-        f'<p class="insight"><b>It misses.</b> {escape(note.misses)}</p>'
+        f'<p class="insight"><b>Sees</b> {escape(note.sees)}</p>'
+        f'<p class="insight"><b>Misses</b> {escape(note.misses)}</p>'
     )
 
 
@@ -63,7 +63,7 @@ def card_html(note: Note) -> str:
         note.range,
         f"from {note.minimum}" if note.minimum else "",
         note.input,
-        f"{note.library}, v{note.version}",
+        f"{note.library}, version {note.version}",
     ]
     state = "" if note.available else ' class="missing"'
     return (
@@ -71,7 +71,7 @@ def card_html(note: Note) -> str:
         f"<header><b>{escape(note.short)}</b> <i>{escape(note.arrow)}</i><span>{escape(note.kind)}</span></header>"
         f"{insight_html(note)}<footer><div>{escape(note.direction)} · "
         f"{escape(' · '.join(part for part in record if part))}</div>"
-        f"<div{state}>{escape(brief_words(note))}</div></footer></article>"
+        f"<div{state}>{escape(state_words(note))}</div></footer></article>"
     )
 
 
@@ -88,7 +88,7 @@ def table(notes: Sequence[Note]) -> None:
             "needs": [note.needs or "–" for note in notes],
             "computed by": [note.library for note in notes],
             "version": [note.version for note in notes],
-            "here": [HERE[note.available] for note in notes],
+            "here": [here_words(note) for note in notes],
             "title": [note.title for note in notes],
             "source": [note.source for note in notes],
         }

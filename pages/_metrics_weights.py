@@ -55,13 +55,13 @@ def row(note: WeightsNote, state: fetch.Fetch) -> None:
 
 def words(note: WeightsNote) -> str:
     """Name, state in words and a sign, size and licence, who uses it."""
-    state = f"✓ {note.found}" if note.found else f"✗ {note.reason}"
+    state = f"<b>✓ found</b> {escape(note.found)}" if note.found else f"<b>✕ missing</b> {escape(note.reason)}"
     kind = "found" if note.found else "missing"
     users = f"used by {note.used_by}" if note.used_by else "used by no metric of this version"
     about = f"{note.size} · {note.licence}"
     return (
         f'<div class="weights {kind}"><b>{escape(note.name)}</b> <span>{escape(about)}</span>'
-        f"<div>{escape(state)}</div><small>{escape(users)}</small></div>"
+        f"<div>{state}</div><small>{escape(users)}</small></div>"
     )
 
 

@@ -1,6 +1,6 @@
 """Metrics: what each score sees and misses, where they contradict each other on one picture, and their weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -11,7 +11,7 @@ from core.metrics.registry import METRICS
 from core.report.examples import BASES, SIDE, base, examples, original
 from core.report.guide import KINDS, Note, filtered, guide_csv, notes, weights_notes
 from core.report.names import short_name
-from core.report.ranks import compared, departures, dispute, rank_table
+from core.report.ranks import RankTable, compared, departures, dispute, rank_table
 from core.storage.artifacts import encode_png
 from pages import _metrics_cards, _metrics_figure, _metrics_link, _metrics_weights, _shared
 from pages._links import link_errors
@@ -89,19 +89,21 @@ def worked_example(picture: str, found: Sequence[Note], metric: str) -> None:
         st.error(_shared.plain(problem), icon=":material/error:")
     st.caption(
         f"Large: rank, 1 = this metric says that most leaks; more colour = more. Small: the score. {SIDE}×{SIDE} "
-        "pixels, computed on this machine. What a person sees is our own grouping, no answers: a metric that agreed with it "
-        "would have its colour on the left."
+        "pixels, computed on this machine. What a person sees is our own grouping, no answers: a metric that agreed "
+        "with it would have its colour on the left."
     )
     if waiting:
         st.caption(f":material/progress_activity: Computing {len(waiting)} of {len(waiting) + len(scores)} metrics …")
         watch(picture, tuple(waiting))
     else:
         st.markdown(_shared.plain(dispute(table, titles)))
-    unscored(table.unscored)
-    study(picture, next(note for note in found if note.name == metric), table, bool(waiting))
+    reasons = {name: note.brief for note in found if (name := note.name) in table.unscored}
+    reasons = {name: brief or table.unscored[name] for name, brief in reasons.items()}
+    unscored(reasons)
+    study(picture, next(note for note in found if note.name == metric), table, reasons, bool(waiting))
 
 
-def unscored(reasons: dict[str, str]) -> None:
+def unscored(reasons: Mapping[str, str]) -> None:
     """The metrics that have no row in the figure, with the reason."""
     if reasons:
         with st.expander(f"{len(reasons)} metric{'' if len(reasons) == 1 else 's'} without a score here, and why"):
@@ -116,7 +118,7 @@ def watch(picture: str, waiting: tuple[str, ...]) -> None:
         st.rerun()
 
 
-def study(picture: str, note: Note, table: object, waiting: bool) -> None:
+def study(picture: str, note: Note, table: RankTable, reasons: Mapping[str, str], waiting: bool) -> None:
     """One metric: what it sees and misses, where its ranking departs from the others', its record."""
     with st.container(border=True, key="study"):
         left, right = st.columns([3, 2], gap="medium")
@@ -125,12 +127,12 @@ def study(picture: str, note: Note, table: object, waiting: bool) -> None:
             versions = examples(picture)
             found = departures(table, note.name, [one.title for one in versions])
             if found:
-                st.caption("Where its ranking departs most from the other metrics' on this picture:")
+                st.caption("Where its rank departs most from the other metrics' median rank on this picture:")
                 st.html(_metrics_figure.departures_html(picture, versions, found))
             elif note.name in table.rows and not waiting:
                 st.caption("On this picture it ranks every version much as the other metrics do.")
-            elif note.kind == "pair" and not waiting:
-                st.caption("It has no score on this picture; the reason is above.")
+            elif note.name in reasons:
+                st.caption(_shared.plain(f"It has no score on this picture: {reasons[note.name]}"))
             elif note.kind != "pair":
                 st.caption(f"It {KINDS[note.kind]}, so it takes no part in the figure above.")
         right.html(_metrics_cards.facts_html(note))

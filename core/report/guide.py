@@ -135,7 +135,7 @@ def _end(value: float) -> str:
 def _brief(missing: Sequence[str], problem: str) -> str:
     if not problem or not missing:
         return problem
-    return f"its weights {' and '.join(missing)} are missing; see Weights below."
+    return f"its weights {' and '.join(missing)} are missing."
 
 
 def _remedy(missing: Sequence[str]) -> str:
@@ -145,7 +145,7 @@ def _remedy(missing: Sequence[str]) -> str:
     folder = f"put {' and '.join(f'{name}.safetensors' for name in missing)} into the weights folder (SEMSIGHT_WEIGHTS)"
     if any(not WEIGHTS[name].sha256 for name in missing):
         return f"By hand: {folder}; Weights below says from where."
-    return f"Download it under Weights below, or run python -m core doctor --download, or {folder}."
+    return f"Download them under Weights below, or run python -m core doctor --download, or {folder}."
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Departure:
 
     index: int  # of the picture
     rank: int
-    others: float  # median place among the other metrics
+    others: float  # median place among the other metrics, which the words give
     words: str
 
 
@@ -97,9 +97,9 @@ def departures(table: RankTable, metric: str, titles: Sequence[str]) -> tuple[De
 
 
 def _departure(index: int, rank: int, place: float, middle: float, titles: Sequence[str]) -> Departure:
-    says = "leaks less" if place > middle else "leaks more"
-    words = f"{titles[index]}: it {says} than the others say; rank {rank} of {len(titles)}, their median is {middle:g}."
-    return Departure(index, rank, middle, words)
+    says = "less" if place > middle else "more"
+    ranks = f"rank {rank} of {len(titles)}, theirs {middle:g}"
+    return Departure(index, rank, middle, f"{titles[index]}: it says that {says} leaks than the others do; {ranks}.")
 
 
 def dispute(table: RankTable, titles: Sequence[str]) -> str:

@@ -87,7 +87,7 @@ def test_on_a_phone_only_the_tables_scroll_sideways(narrow: Page, app: App) -> N
     after = narrow.locator("table.ranks tbody th").first.bounding_box()
     assert before is not None
     assert after is not None
-    assert before["x"] == after["x"]  # the metric's name stays in view
+    assert abs(before["x"] - after["x"]) <= 4  # the metric's name stays in view
     narrow.get_by_role("radio", name="table").click()
     expect(narrow.get_by_test_id("stDataFrame")).to_be_visible()
     assert narrow.evaluate(SIDEWAYS) <= 0

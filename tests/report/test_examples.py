@@ -128,8 +128,8 @@ def test_departures_by_hand() -> None:
     titles = ["first", "second", "third", "last"]
     found = departures(table, "ssim", titles)
     assert [(one.index, one.rank, one.others) for one in found] == [(0, 4, 1), (3, 1, 4)]
-    assert found[0].words == "first: it leaks less than the others say; rank 4 of 4, their median is 1."
-    assert found[1].words == "last: it leaks more than the others say; rank 1 of 4, their median is 4."
+    assert found[0].words == "first: it says that less leaks than the others do; rank 4 of 4, theirs 1."
+    assert found[1].words == "last: it says that more leaks than the others do; rank 1 of 4, theirs 4."
     assert departures(table, "mse", titles) == ()
     assert departures(table, "psnr", titles) == ()
     assert departures(rank_table({"mse": scores(1, 2)}), "mse", titles) == ()
