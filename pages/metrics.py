@@ -58,16 +58,17 @@ def choices(found: Sequence[Note]) -> None:
 def ask(picture: str) -> tuple[dict[str, list[Score]], list[str], str]:
     """Scores that are known, metrics that are still computed, and what went wrong, if anything."""
     pairs = [(original(picture), one.pixels) for one in examples(picture)]
+    classes, originals = [base(picture).label] * len(pairs), [picture] * len(pairs)
     names = compared(list(METRICS))
-    plain = [name for name in names if not METRICS[name].needs]
-    networks = [name for name in names if METRICS[name].needs]
+    plain = [name for name in names if not (METRICS[name].needs or METRICS[name].packages)]
+    networks = [name for name in names if name not in plain]
     scores: dict[str, list[Score]] = {}
     waiting: list[str] = []
     problem = ""
     for group in (plain, networks):  # the first are there before any network is loaded
         if not group:
             continue
-        answer: Answer = example_scores(_shared.settings(), pairs, group, base(picture).classes(len(pairs)))
+        answer: Answer = example_scores(_shared.settings(), pairs, group, classes, originals)
         if not answer.ready:
             waiting += group
         elif answer.problem:

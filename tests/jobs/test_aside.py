@@ -170,6 +170,10 @@ def test_questions_that_cannot_be_asked_are_one_sentence_at_once(settings: Setti
     assert "did you mean psnr" in aside.example_scores(settings, [], ["pnsr"]).problem
     assert "8-bit" in aside.example_scores(settings, [(grey, grey)], ["mse"]).problem
     byte = np.zeros((1, 1, 3), np.uint8)
+    assert (
+        "a name for each of 1 pairs, got 2"
+        in aside.example_scores(settings, [(byte, byte)], ["mse"], ["cat", "dog"]).problem
+    )
     assert "At most 64 pairs" in aside.example_scores(settings, [(byte, byte)] * 65, ["mse"]).problem
     large = np.zeros((5000, 5000, 3), np.uint8)
     assert "64 MiB" in aside.example_scores(settings, [(large, large)], ["mse"]).problem
@@ -215,7 +219,13 @@ time.sleep(600)
 
 def test_the_child_ends_even_while_it_computes(settings: Settings) -> None:
     pixels = np.zeros((1600, 1600, 3), np.uint8)
-    header = {"what": "scores", "names": ["lpips_alex"], "classes": [None, None], "settings": aside._plain(settings)}
+    header = {
+        "what": "scores",
+        "names": ["lpips_alex"],
+        "classes": [None] * 2,
+        "originals": [None] * 2,
+        "settings": aside._plain(settings),
+    }
     data = pack(header, {f"{side}{i}": pixels for side in "or" for i in range(2)})
     child = subprocess.run(
         COMMAND, input=struct.pack(">Q", len(data)) + data, cwd=ROOT, capture_output=True, timeout=LONG

@@ -11,9 +11,9 @@ from core.jobs import aside, fetch
 from core.jobs.aside import Answer
 from core.metrics.base import Score
 from core.metrics.registry import METRICS
+from core.metrics.sets import SET_METRICS
 from core.models.weights import WEIGHTS
 from core.report.examples import BASES, examples
-from core.report.guide import set_metrics
 from core.report.ranks import compared
 from core.storage.store import Store
 
@@ -33,7 +33,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """Scores without a child: of metric m, picture i has the score i / 100, and LPIPS is unavailable."""
     asked: list[tuple[str, ...]] = []
 
-    def answer(settings: object, pairs: list[object], names: list[str], classes: list[str]) -> Answer:
+    def answer(settings: object, pairs: list[object], names: list[str], *known: list[str]) -> Answer:
         asked.append(tuple(names))
         return Answer(
             True,
@@ -65,7 +65,7 @@ def test_every_metric_has_its_card_with_both_sentences(
     test = app(PAGE)
     assert not test.exception
     cards = html(test).split('<article data-metric="')[1:]
-    assert [card.split('"')[0] for card in cards] == [*METRICS, *set_metrics()]
+    assert [card.split('"')[0] for card in cards] == [*METRICS, *SET_METRICS]
     assert all("<b>Sees</b>" in card and "<b>Misses</b>" in card for card in cards)
     assert all("available" in card for card in cards)
     assert {name for group in known for name in group} == set(compared(list(METRICS)))
@@ -106,18 +106,18 @@ def test_choices_are_in_the_link_and_come_from_it(
     assert "metric" not in test.query_params
     assert '<tr class=chosen data-metric="psnr">' in html(test)
     test.selectbox(key="guide_kind").select("all").run()
-    assert len(test.dataframe[0].value) == len(METRICS) + len(set_metrics())
+    assert len(test.dataframe[0].value) == len(METRICS) + len(SET_METRICS)
     assert not test.exception
 
 
-@pytest.mark.parametrize("name", [*METRICS, *set_metrics()])
+@pytest.mark.parametrize("name", [*METRICS, *SET_METRICS])
 def test_every_metric_can_be_studied(
     app: Callable[..., AppTest], store: Store, known: list[tuple[str, ...]], name: str
 ) -> None:
     test = app(PAGE, metric=name)
     assert not test.exception
     assert not test.error
-    record = METRICS.get(name) or set_metrics()[name]
+    record = METRICS.get(name) or SET_METRICS[name]
     study = [one.proto.body for one in test.get("html") if 'class="metric-title"' in one.proto.body]
     assert len(study) == 1
     assert record.title.replace("'", "&#x27;") in study[0]
@@ -162,7 +162,7 @@ def test_a_problem_of_the_child_is_one_sentence_and_the_page_stands(
     test = app(PAGE)
     assert not test.exception
     assert [one.value.replace("\\", "") for one in test.error] == [problem]
-    assert html(test).count("<article") == len(METRICS) + len(set_metrics())
+    assert html(test).count("<article") == len(METRICS) + len(SET_METRICS)
 
 
 def test_weights_are_listed_with_size_licence_and_a_button(
