@@ -165,6 +165,19 @@ def test_what_is_no_question_at_all_is_answered_too() -> None:
     assert "problem" in unpack(aside_child.answer(pack({"what": "map"}, {})))[0]
 
 
+def test_a_metric_that_fails_loses_no_other(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> object:
+        raise RuntimeError("no such layer")
+
+    monkeypatch.setitem(METRICS, "mae", replace(METRICS["mae"], compute=broken))
+    known = {"classes": ["cat"], "originals": ["cat-1"]}
+    header = {"what": "scores", "names": ["mse", "mae"], **known, "settings": aside._plain(settings)}
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    scores = unpack(aside_child.answer(pack(header, {"o0": pixels, "r0": pixels})))[0]["scores"]
+    assert scores["mse"] == [[0.0, ""]]
+    assert scores["mae"] == [[None, "it could not be computed (RuntimeError: no such layer)"]]
+
+
 def test_questions_that_cannot_be_asked_are_one_sentence_at_once(settings: Settings) -> None:
     grey = np.zeros((8, 8), np.float32)
     assert "did you mean psnr" in aside.example_scores(settings, [], ["pnsr"]).problem
