@@ -44,7 +44,7 @@ def set_features(
     model = {"inception": _inception, "alexnet": _alexnet}[network](found, device)
     parts = []
     for start in range(0, len(images), BATCH[network]):
-        pixels = torch.from_numpy(np.stack(images[start : start + BATCH[network]])).permute(0, 3, 1, 2).to(device)
+        pixels = torch.from_numpy(np.stack(list(images[start : start + BATCH[network]]))).permute(0, 3, 1, 2).to(device)
         with torch.inference_mode():
             parts.append(model(pixels).double().cpu().numpy())
         if beat is not None:
