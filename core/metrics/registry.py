@@ -18,6 +18,8 @@ FAMILIES = (
     "pixel",
     "ssim",
     "lpips",
+    "dists",
+    "vit",
     "victim",
 )
 
