@@ -22,7 +22,9 @@ class Context:
     the victim's last layer takes. labels: (N,) int64, the true classes as the victim counts them. channels: 3, or 1 for
     a victim of grey images, which gets the first channel. losses: (N,) float64, the attack's own loss, NaN where it has
     none. classes: the N true classes by name, None where a name is not known. victim_sha: sha256 of the victim's
-    weights ("" if drawn), so that no victim is taken for an independent judge.
+    weights ("" if drawn), so that no victim is taken for an independent judge. names: what the data set calls the N
+    originals (Prepared.name, such as "face-007"), None where not known, so that no judge is asked about an image that
+    it was trained on.
     """
 
     settings: Settings | None = None
@@ -33,6 +35,7 @@ class Context:
     losses: np.ndarray | None = None
     classes: tuple[str | None, ...] | None = None
     victim_sha: str = ""
+    names: tuple[str | None, ...] | None = None
 
     def of(self, rows: np.ndarray) -> Context:
         """The context of these rows only."""
@@ -41,6 +44,7 @@ class Context:
             labels=None if self.labels is None else self.labels[rows],
             losses=None if self.losses is None else self.losses[rows],
             classes=None if self.classes is None else tuple(self.classes[row] for row in rows),
+            names=None if self.names is None else tuple(self.names[row] for row in rows),
         )
 
 
@@ -71,6 +75,9 @@ class Metric:
     library: str = ""  # package on the package index whose code or data computes it; "" where it is our own code
     packages: tuple[str, ...] = ()  # modules that must be installed beyond requirements.txt
     carried: Callable[[], str] | None = None  # sha256 of data that a package carries; UserError where it is missing
+    files: Callable[[Settings], str] | None = (
+        None  # sha256 of its files that are no record of WEIGHTS; UserError as above
+    )
     lacks: Callable[[Settings, Context | None], str] | None = None  # why it cannot be computed with this context, or ""
     diagnostic: bool = False
     symmetric: bool = True  # exchanging the two images changes nothing

@@ -47,8 +47,7 @@ ENCODERS = (
         source="Caron et al. 2021, class token after the last norm",
         sees="It compares what a network that learned from photographs without labels makes of each: parts, layout and "
         "look of the main object.",
-        misses="Fine detail and exact position count little, and a blurred picture can look like many others to "
-        "it.",
+        misses="Fine detail and exact position count little, and a blurred picture can look like many others to it.",
     ),
     Encoder(
         name="clip_vitb32",
