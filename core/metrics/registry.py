@@ -21,6 +21,7 @@ FAMILIES = (
     "dists",
     "vit",
     "dreamsim",
+    "judge",
     "victim",
 )
 
