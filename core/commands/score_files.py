@@ -63,7 +63,7 @@ def find_images(folder: Path) -> dict[str, Path]:
     """
     from core.images.folder import natural_key
 
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # not Path.is_dir, which raises for a name that is too long
         raise UserError(f"{str(folder)!r} is no folder; expected a folder of images.")
     relative = sorted(_files(folder), key=lambda parts: ([natural_key(part) for part in parts], parts))
     found: dict[str, Path] = {}

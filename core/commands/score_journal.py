@@ -146,7 +146,7 @@ class Journal:
             piece = json.loads(line)
             metrics = tuple(sys.intern(metric) for metric in piece["metrics"])
             rows = [(bytes.fromhex(key), _row(metrics, written)) for key, written in piece["rows"]]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, LookupError):
             return
         for key, row in rows:
             self._rows.setdefault(key, []).append(row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -77,7 +78,7 @@ def check_out(out: Path) -> None:
     """Refuse, before anything is scored, what cannot become a table."""
     if out.suffix.lower() not in (CSV, PARQUET):
         raise UserError(f"--out must end in .csv or .parquet, not in {out.suffix!r}; rename it.")
-    if out.is_dir():
+    if os.path.isdir(out):  # not Path.is_dir, which raises for a name that is too long
         raise UserError(f"--out must be a file, but {out.name!r} is a folder; choose another name.")
 
 
