@@ -86,25 +86,45 @@ def pairs_to_score(store: Store, attack_job: int) -> list[tuple[int, str]]:
 
 
 def score_shard(store: Store, payload: ScoreJob, plan: ShardPlan, threads: int) -> ScoreShard:
-    """The images and labels of a plan's pairs, with the victim for the diagnostics."""
+    """The images and labels of a plan's pairs, with what the metrics may ask beside them."""
     attack = attack_of(store, payload)
     wanted = [pairs_to_score(store, payload.attack_job)[place][0] for place in plan.targets]
     query = (
-        select(pairings.c.id, originals.c.image_sha.label("original"), originals.c.label, reconstructions.c.image_sha)
+        select(
+            pairings.c.id,
+            originals.c.image_sha.label("original"),
+            originals.c.name,
+            originals.c.label,
+            originals.c.label_source,
+            originals.c.class_name,
+            reconstructions.c.image_sha,
+            reconstructions.c.loss,
+        )
         .join(reconstructions, reconstructions.c.id == pairings.c.reconstruction_id)
         .join(originals, originals.c.id == pairings.c.original_id)
         .where(pairings.c.id.in_(wanted))
     )
     with store.database.read() as connection:
-        rows = {row.id: row for row in connection.execute(query)}
+        known = {row.id: row for row in connection.execute(query)}
+    rows = [known[number] for number in wanted]
     read = store.artifacts.read_png
     return ScoreShard(
-        originals=np.stack([read(rows[number].original) for number in wanted]),
-        reconstructions=np.stack([read(rows[number].image_sha) for number in wanted]),
-        labels=np.array([rows[number].label for number in wanted], dtype=np.int64),
+        originals=np.stack([read(row.original) for row in rows]),
+        reconstructions=np.stack([read(row.image_sha) for row in rows]),
+        labels=np.array([row.label for row in rows], dtype=np.int64),
         metrics=payload.metrics,
         spec=attack.model,
         weights=weights_of(store, attack.model),
         device=payload.device,
         threads=threads,
+        losses=np.array([np.nan if row.loss is None else row.loss for row in rows], dtype=np.float64),
+        classes=tuple(true_class(row.class_name, row.label, row.label_source, attack.model) for row in rows),
+        names=tuple(row.name for row in rows),
     )
+
+
+def true_class(name: str | None, label: int, source: str, spec: ModelSpec) -> str | None:
+    """What the picture shows: its data set's own word, else the model's for its label, unless that was drawn."""
+    if name or source == "drawn" or not 0 <= label < len(spec.class_names):
+        return name or None
+    return spec.class_names[label]
