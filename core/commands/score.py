@@ -12,8 +12,10 @@ from core.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from core.commands.score_files import Pairing
+    from core.commands.score_progress import Progress
     from core.commands.score_run import Outcome, Plan
     from core.commands.score_table import Table
+    from core.metrics.sets import SetMetric
 
 HELP = "Score reconstructions against their originals, paired by file name."
 EXAMPLES = """Pairs are made by the file's path below the folder without its ending: faces/3.png and faces/3.jpg are a
@@ -29,6 +31,7 @@ examples:
   python -m core score --originals a --reconstructions b --metrics mse,psnr,ssim,lpips_alex --out scores.csv
   python -m core score --originals a --reconstructions b --out scores.parquet --device cuda --progress
   python -m core score --originals a --reconstructions b --out scores.csv --restart
+  python -m core score --originals a --reconstructions b --out scores.csv --sets fid,kid
 """
 BATCHES = {"cpu": 64, "cuda": 512}  # pairs at once
 FAULTS_SHOWN = 20
@@ -50,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics", metavar="NAME,NAME,…", help="which metrics, in which order (all that are available)"
     )
+    parser.add_argument(
+        "--sets",
+        nargs="?",
+        const="all",
+        metavar="NAME,…",
+        help="compare the two folders as sets too, by these metrics or by all: printed, and in OUT.sets.json",
+    )
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or cuda:1 (default: auto)")
     parser.add_argument("--batch", type=int, metavar="N", help="most pairs at once (64, on a GPU 512)")
     parser.add_argument("--progress", action="store_true", help="a line now and then where there is no terminal")
@@ -62,11 +72,13 @@ def run(arguments: argparse.Namespace) -> int:
     from core.commands.score_journal import Journal
     from core.commands.score_progress import Progress
     from core.commands.score_run import Outcome, Plan, score_all
+    from core.commands.score_sets import set_metrics
     from core.commands.score_table import Table, check_out, companion, write_table
 
     settings = load_settings()
     check_out(arguments.out)
     metrics, missing = _metrics(arguments.metrics, settings)
+    sets = set_metrics(arguments.sets)
     pairing = pair_folders(arguments.originals, arguments.reconstructions)
     device = _device(arguments.device or settings.device)
     batch = _batch(arguments.batch, device)
@@ -77,35 +89,55 @@ def run(arguments: argparse.Namespace) -> int:
         table.spoil_column(name, reason)
 
     with Journal(companion(arguments.out, ".partial"), restart=arguments.restart) as journal:
-        with Progress(len(pairing.names), lines=arguments.progress) as progress:
-            try:
+        progress = Progress(len(pairing.names), lines=arguments.progress)
+        try:
+            with progress:
                 score_all(plan, journal, table, outcome, progress)
-            except KeyboardInterrupt:
-                return _stopped(progress)
-        columns = [m for m in metrics if arguments.metrics or _scored(table, m)]
-        write_table(arguments.out, table, columns, _record(arguments, plan, table, outcome, missing))
+            columns = [m for m in metrics if arguments.metrics or _scored(table, m)]
+            write_table(arguments.out, table, columns, _record(arguments, plan, table, outcome, missing))
+            unscored = _score_sets(arguments, plan, sets) if sets else {}
+        except KeyboardInterrupt:
+            return _stopped(progress)
         journal.remove()
-    return _report(arguments, pairing, outcome, missing | _gaps(table, computed, outcome))
+    status = _report(arguments, pairing, outcome, missing | _gaps(table, computed, outcome))
+    return max(status, _say(unscored, asked=arguments.sets != "all"))
 
 
-def _stopped(progress: Any) -> int:
+def _stopped(progress: "Progress") -> int:
     how = "give the same command again to go on" if progress.seen else "nothing was scored yet"
     print(f"error: stopped by you after {progress.seen:,} of {progress.total:,} pairs; {how}.", file=sys.stderr)
     return 130
 
 
+def _score_sets(arguments: argparse.Namespace, plan: "Plan", metrics: "Sequence[SetMetric]") -> dict[str, str]:
+    """Score the folders as sets, print and write the values; name -> reason of those without one."""
+    from core.commands.score_progress import Progress
+    from core.commands.score_sets import score_sets, set_lines, write_sets
+
+    with Progress(len(plan.pairing.names), lines=arguments.progress) as progress:
+        scores = score_sets(plan, metrics, progress)
+    write_sets(arguments.out, scores)
+    for line in set_lines(scores):
+        print(line)
+    return {one.metric.name: one.reason for one in scores if one.value is None}
+
+
 def _metrics(text: str | None, settings: Settings) -> tuple[list[str], dict[str, str]]:
     """The metrics asked for (without: all of pairs), each once, and why some cannot be computed here."""
     from core.metrics.registry import METRICS, availability
+    from core.metrics.sets import SET_METRICS
     from core.registry import look_up
 
     asked = [] if text is None else list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if text is not None and not asked:
         raise UserError("--metrics names no metric; give names such as mse,psnr or leave it out.")
     for name in asked:
-        if look_up(METRICS, name, "metric").kind != "pair":
-            raise UserError(f"{name} compares two sets of images, not pairs; leave it out of --metrics.")
-    metrics = asked or [n for n, metric in METRICS.items() if not metric.diagnostic and metric.kind == "pair"]
+        if name in SET_METRICS:
+            raise UserError(
+                f"{name} compares the two folders as sets, not pair by pair; ask for it with --sets {name}."
+            )
+        look_up(METRICS, name, "metric")
+    metrics = asked or [name for name, metric in METRICS.items() if not metric.diagnostic]
     reasons = availability(settings)
     return metrics, {name: reasons[name] for name in metrics if reasons[name]}
 
@@ -167,10 +199,15 @@ def _report(arguments: argparse.Namespace, pairing: "Pairing", outcome: "Outcome
         print(f"note: {outcome.resumed:,} of {len(pairing.names):,} pairs had been scored before.", file=sys.stderr)
     for line in complaints:
         print(f"error: {line}", file=sys.stderr)
-    asked = arguments.metrics is not None
+    status = _say(reasons, asked=arguments.metrics is not None)
+    return 1 if complaints else status
+
+
+def _say(reasons: dict[str, str], *, asked: bool) -> int:
+    """Name what could not be computed: an error where it was asked for by name, else a note."""
     for name, reason in reasons.items():
         print(f"{'error' if asked else 'note'}: {name}: {reason}", file=sys.stderr)
-    return 1 if complaints or (asked and reasons) else 0
+    return 1 if asked and reasons else 0
 
 
 def _alone(pairing: "Pairing") -> Iterator[str]:

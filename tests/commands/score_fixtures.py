@@ -11,26 +11,35 @@ from PIL import Image
 from tests.metrics.pairs import real_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
-# Runs the command, notes how many pairs each call scores, and gets the signal as the given call begins.
+# Runs the command, notes how many pairs each call scores, and gets the signal as the given call of `target` begins.
 DRIVER = """
-import os, sys
+import importlib, os, sys
 import core.metrics.scoring as scoring
 from core.__main__ import main
 
-log, signal_number, at, *arguments = sys.argv[1:]
-score_pairs, calls = scoring.score_pairs, []
+log, signal_number, at, target, *arguments = sys.argv[1:]
+score_pairs = scoring.score_pairs
 
 def counted(originals, *more, **options):
-    if len(calls) == int(at):
-        os.kill(os.getpid(), int(signal_number))
-    calls.append(len(originals))
     with open(log, "a") as file:
         print(len(originals), file=file)
     return score_pairs(originals, *more, **options)
 
 scoring.score_pairs = counted
+module, _, function = target.rpartition(".")
+module = importlib.import_module(module)
+real, calls = getattr(module, function), []
+
+def stopping(*more, **options):
+    calls.append(1)
+    if len(calls) == int(at) + 1:
+        os.kill(os.getpid(), int(signal_number))
+    return real(*more, **options)
+
+setattr(module, function, stopping)
 sys.exit(main(arguments))
 """
+SCORE_PAIRS = "core.metrics.scoring.score_pairs"
 
 
 def write_pairs(folder: Path, count: int, size: int = 32) -> tuple[Path, Path]:
@@ -48,10 +57,12 @@ def arguments(folders: tuple[Path, Path], out: Path, *more: str) -> list[str]:
     return ["score", "--originals", str(folders[0]), "--reconstructions", str(folders[1]), "--out", str(out), *more]
 
 
-def stopped(log: Path, signal_number: int, at_call: int, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process that sends itself a signal as its `at_call`-th piece begins (from 0)."""
+def stopped(
+    log: Path, signal_number: int, at_call: int, command: Sequence[str], *, target: str = SCORE_PAIRS
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process that sends itself a signal as its `at_call`-th call of `target` begins (from 0)."""
     return subprocess.run(
-        [sys.executable, "-c", DRIVER, str(log), str(signal_number), str(at_call), *command],
+        [sys.executable, "-c", DRIVER, str(log), str(signal_number), str(at_call), target, *command],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
