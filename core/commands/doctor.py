@@ -13,10 +13,13 @@ from core.settings import Settings, load_settings
 HELP = "Say which devices, weights, database, storage and versions SemSight finds here."
 EXAMPLES = """examples:
   python -m core doctor
-  python -m core doctor --download      fetch the pretrained weights that LPIPS needs (0.8 GB), each with its checksum
+  python -m core doctor --download      fetch the pretrained weights that metrics need, each with its checksum
   SEMSIGHT_HOME=/data/semsight python -m core doctor
 """
-PACKAGES = ("torch", "torchvision", "streamlit", "lpips", "scikit-image", "scipy", "pandas", "dask", "sqlalchemy")
+PACKAGES = (
+    *("torch", "torchvision", "streamlit", "lpips", "torchmetrics", "scikit-image", "scipy"),
+    *("pandas", "pyarrow", "dask", "sqlalchemy"),
+)
 
 Finding = tuple[bool, str, str]  # fine?, what, what was found
 
@@ -28,11 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one line a finding; 0 unless the store cannot be used or a download that was asked for failed."""
+    from core.models.weights import WEIGHTS
+
     settings = load_settings()
     usable = True
     for fine, subject, found in _findings(settings, arguments.download):
         print(f"{'ok     ' if fine else 'missing'}  {subject:<32} {found}")
-        needed = subject in ("storage", "database") or (arguments.download and subject.endswith("-features"))
+        needed = subject in ("storage", "database") or (arguments.download and subject in WEIGHTS)
         usable = usable and (fine or not needed)
     return 0 if usable else 1
 
@@ -80,17 +85,20 @@ def _store(settings: Settings) -> Iterator[Finding]:
 
 def _weights(settings: Settings, download: bool) -> Iterator[Finding]:
     from core.metrics.registry import METRICS, availability
+    from core.metrics.sets import SET_METRICS, missing_for_set
     from core.models.weights import WEIGHTS, MissingWeights, find_weights
 
+    missing = set()
     for name in WEIGHTS:
         found = find_weights(name, settings, download=download)
         if isinstance(found, MissingWeights):
+            missing.add(name)
             yield False, name, found.reason
         else:
             yield True, name, f"{found.path} (sha256 {found.sha256[:12]})"
-    for name, reason in availability(settings).items():
-        metric = METRICS[name]
-        if metric.diagnostic:
-            continue
-        needs = f"needs {', '.join(metric.needs)} (above); python -m core doctor --download fetches it"
-        yield not reason, f"metric {name}", (needs if metric.needs else reason) if reason else "available"
+    reasons = availability(settings)
+    metrics = [(name, metric.needs, reasons[name]) for name, metric in METRICS.items() if not metric.diagnostic]
+    metrics += [(name, metric.needs, missing_for_set(metric, settings)) for name, metric in SET_METRICS.items()]
+    for name, needs, reason in metrics:
+        above = [weights for weights in needs if weights in missing]
+        yield not reason, f"metric {name}", f"needs {', '.join(above)} (above)" if above else reason or "available"

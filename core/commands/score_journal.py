@@ -14,6 +14,7 @@ import sys
 import time
 from array import array
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 MARK = b'{"semsight": "score journal", "format": 1}\n'
 SYNC_SECONDS = 2.0  # what a loss of power may cost; a killed process loses the piece it was at
+# Reasons that the files and the metric alone decide. Any other, such as weights that cannot be read, may be mended.
+LASTING = ("unavailable: needs at", "the metric is not defined")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +73,14 @@ class Journal:
         return len(self._rows)
 
     def find(self, key: bytes, metrics: Sequence[str]) -> dict[str, Score]:
-        """The scores of one pair that are known, by the metrics' identities."""
+        """The scores of one pair that are known, by the metrics' identities; those that may be mended are not."""
         from core.metrics.base import Score
 
         found: dict[str, Score] = {}
         for row in self._rows.get(key, ()):
             for place, metric in enumerate(row.metrics):
-                if metric in metrics:
-                    reason = row.reasons.get(place)
+                reason = row.reasons.get(place)
+                if metric in metrics and (reason is None or reason.startswith(LASTING)):
                     found[metric] = Score(row.values[place]) if reason is None else Score(None, reason)
         return found
 
@@ -102,7 +105,7 @@ class Journal:
         if not self._rows and not self._added:
             self.remove()
             return
-        with self._file:
+        with suppress(OSError), self._file:  # what is not kept is scored again
             os.fsync(self._file.fileno())
 
     def remove(self) -> None:
@@ -118,6 +121,8 @@ class Journal:
             raise UserError(
                 f"Another process is writing {self.path.name}; wait for it, or choose another --out."
             ) from None
+        except OSError:  # a file system without locks: then nobody looks after this
+            return
 
     def _open(self, restart: bool) -> None:
         self._file.seek(0)

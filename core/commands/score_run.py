@@ -110,7 +110,7 @@ def _pieces(plan: Plan, journal: Journal, table: Table, outcome: Outcome, progre
             digest.update(files.key)
             missing = _take_known(plan, journal, table, row, files.key)
             if not missing:
-                outcome.resumed += 1
+                outcome.resumed += bool(plan.metrics)
                 progress.update(1, known=True)
                 continue
             item = _Item(row, files, *decode_pair(files, plan.pairing))

@@ -191,7 +191,8 @@ def test_a_file_that_is_no_journal_stays(folders: tuple[Path, Path], tmp_path: P
 
 def test_the_journal_keeps_every_kind_of_value(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    values = [Score(0.1 + 0.2), Score(float("inf")), Score(float("-inf")), Score(None, "too small"), Score(-0.0)]
+    small = Score(None, "unavailable: needs at least 11 px, got 8")
+    values = [Score(0.1 + 0.2), Score(float("inf")), Score(float("-inf")), small, Score(-0.0)]
     metrics = [f"m{i} | 1" for i in range(5)]
     with Journal(path) as journal:
         journal.add(metrics, [b"\1" * 32], [values])
@@ -217,3 +218,22 @@ def test_a_damaged_line_is_as_good_as_none(tmp_path: Path, line: bytes) -> None:
     with Journal(path) as journal:
         assert len(journal) == 1
         assert journal.find(b"\1", ["m"]) == {"m": Score(2.5)}
+
+
+def test_a_reason_that_may_be_mended_is_not_kept(tmp_path: Path) -> None:
+    """An image stays too small; weights that could not be read may be there next time."""
+    values = [Score(None, "the metric is not defined for this pair"), Score(None, "w.safetensors cannot be read.")]
+    with Journal(tmp_path / "j") as journal:
+        journal.add(["m", "n"], [b"k"], [values])
+    with Journal(tmp_path / "j") as journal:
+        assert journal.find(b"k", ["m", "n"]) == {"m": values[0]}
+
+
+def test_nothing_was_scored_before_where_nothing_can_be(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(folders, tmp_path / "s.csv", "--metrics", "lpips_vgg")) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith("error: lpips_vgg: ")
+    assert len((tmp_path / "s.csv").read_text().splitlines()) == 1 + COUNT
