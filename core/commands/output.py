@@ -26,7 +26,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name[:40]}.", delete=False) as file:
+        prefix, suffix = _temporary(path)
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=prefix, suffix=suffix, delete=False) as file:
             temporary = Path(file.name)
             try:
                 yield file.file
@@ -40,6 +41,19 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         sync_folder(path.parent)
     except OSError as error:
         raise UserError(f"{path.name} cannot be written ({error.strerror}); choose another place with --out.") from None
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what a killed process left of its writing to `path`. Only for a caller who alone writes there."""
+    prefix, suffix = _temporary(path)
+    for name in os.listdir(path.parent):
+        if name.startswith(prefix) and name.endswith(suffix) and len(name) == len(prefix) + 8 + len(suffix):
+            (path.parent / name).unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> tuple[str, str]:
+    """How the names of files begin and end that are to replace `path`; between are eight characters."""
+    return f".{path.name[:40]}.", ".tmp"
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.commands.output import replacing, write_text
+from core.commands.output import remove_leftovers, replacing, write_text
 from core.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,9 +86,11 @@ def write_table(out: Path, table: Table, columns: Sequence[str], record: dict[st
     """Write the table, its record and its reasons, each whole or not at all, the table last.
 
     CSV: the record stands in OUT.json. Parquet: in the file's metadata. OUT.reasons.csv has a row for each empty cell,
-    and is removed where there is none. UserError if the disk does not take them.
+    and is removed where there is none. UserError if the disk does not take them. The caller holds OUT's journal.
     """
-    reasons = companion(out, ".reasons.csv")
+    reasons, run = companion(out, ".reasons.csv"), companion(out, ".json")
+    for path in (out, reasons, run):
+        remove_leftovers(path)
     if any(np.isnan(table.column(metric)).any() for metric in columns):
         with replacing(reasons) as file:
             _write_csv(file, ["name", "metric", "reason"], _reason_rows(table, columns))
@@ -98,7 +100,7 @@ def write_table(out: Path, table: Table, columns: Sequence[str], record: dict[st
         with replacing(out) as file:
             _write_parquet(file, table, columns, record)
         return
-    write_text(companion(out, ".json"), json.dumps(record, indent=2, allow_nan=False) + "\n")
+    write_text(run, json.dumps(record, indent=2, allow_nan=False) + "\n")
     with replacing(out) as file:
         _write_csv(file, ["name", *columns], _value_rows(table, columns))
 

@@ -174,6 +174,20 @@ def test_a_full_disk_keeps_what_was_done(
     assert scored == []
 
 
+def test_killed_while_the_table_is_written(folders: tuple[Path, Path], tmp_path: Path, scored: list) -> None:
+    """Nothing is scored again, and the half-written file does not stay."""
+    command = arguments(folders, tmp_path / "s.csv", "--metrics", "mse,ms_ssim", "--batch", str(BATCH))
+    done = stopped(tmp_path / "log", signal.SIGKILL, 0, command, target="core.commands.score_table._reason_rows")
+    assert done.returncode == -signal.SIGKILL
+    assert [path for path in tmp_path.iterdir() if path.suffix == ".tmp"]
+    (tmp_path / ".s.csv.notes.tmp").write_text("not ours")
+    assert main(command) == 1
+    assert scored == []
+    assert sorted(path.name for path in tmp_path.iterdir() if "s.csv" in path.name) == [
+        ".s.csv.notes.tmp", "s.csv", "s.csv.json", "s.csv.reasons.csv"
+    ]  # fmt: skip
+
+
 def test_two_runs_at_once_are_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
     with Journal(tmp_path / "s.csv.partial") as first:
         first.add(["m"], [b"k" * 32], [[Score(1.0)]])
