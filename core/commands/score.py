@@ -110,7 +110,7 @@ def _stopped(progress: "Progress") -> int:
 
 
 def _score_sets(arguments: argparse.Namespace, plan: "Plan", metrics: "Sequence[SetMetric]") -> dict[str, str]:
-    """Score the folders as sets, print and write the values; name -> reason of those without one."""
+    """Score the folders as sets, print and write the values; names -> reason of those without one."""
     from core.commands.score_progress import Progress
     from core.commands.score_sets import score_sets, set_lines, write_sets
 
@@ -119,7 +119,11 @@ def _score_sets(arguments: argparse.Namespace, plan: "Plan", metrics: "Sequence[
     write_sets(arguments.out, scores)
     for line in set_lines(scores):
         print(line)
-    return {one.metric.name: one.reason for one in scores if one.value is None}
+    names: dict[str, list[str]] = {}
+    for one in scores:
+        if one.value is None:
+            names.setdefault(one.reason, []).append(one.metric.name)
+    return {", ".join(those): reason for reason, those in names.items()}
 
 
 def _metrics(text: str | None, settings: Settings) -> tuple[list[str], dict[str, str]]:
