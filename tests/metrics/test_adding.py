@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "adding-a-metric.md"
 
 def blocks() -> tuple[str, str]:
     """The file and the line of the page."""
-    file, line = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    file, line, *_ = re.findall(r"```(?:python)?\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     return file, line
 
 
@@ -24,6 +24,7 @@ def blocks() -> tuple[str, str]:
 def checkout(tmp_path: Path, home: Path) -> Path:
     """A copy of core with the metric of the page."""
     shutil.copytree(ROOT / "core", tmp_path / "core", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "assets" / "weights", tmp_path / "assets" / "weights")  # which tensors weights hold
     file, line = blocks()
     add_family(tmp_path, "brightness", file, line)
     return tmp_path
