@@ -21,7 +21,10 @@ EXAMPLES = """examples:
   python -m core doctor --download      fetch the pretrained weights that metrics need (1.3 GB), each with its checksum
   SEMSIGHT_HOME=/data/semsight python -m core doctor
 """
-PACKAGES = ("torch", "torchvision", "streamlit", "lpips", "scikit-image", "scipy", "pandas", "dask", "sqlalchemy")
+PACKAGES = (
+    *("torch", "torchvision", "streamlit", "lpips", "torchmetrics", "scikit-image", "scipy"),
+    *("pandas", "pyarrow", "dask", "sqlalchemy"),
+)
 
 Finding = tuple[bool, str, str]  # fine?, what, what was found
 
@@ -158,6 +161,7 @@ def _judges(settings: Settings) -> Iterator[Finding]:
 
 def _metrics(settings: Settings) -> Iterator[Finding]:
     from core.metrics.registry import METRICS, unavailable
+    from core.metrics.sets import SET_METRICS, missing_for_set
 
     for name, metric in METRICS.items():
         if metric.diagnostic:
@@ -165,5 +169,8 @@ def _metrics(settings: Settings) -> Iterator[Finding]:
         # that an audit brings more than this machine has is nothing that is missing here
         reason = unavailable(replace(metric, lacks=None), settings)
         if any(need in reason for need in metric.needs):
-            reason = f"needs {', '.join(metric.needs)} (above); python -m core doctor --download fetches it"
+            reason = f"needs {', '.join(metric.needs)} (above)"
         yield not reason, f"metric {name}", reason or ("available in an audit" if metric.lacks else "available")
+    for name, one in SET_METRICS.items():
+        missing = f"needs {', '.join(one.needs)} (above)" if missing_for_set(one, settings) else ""
+        yield not missing, f"metric {name}", missing or "available"

@@ -48,9 +48,9 @@ class Context:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A score of how alike an original and its reconstruction are.
+    """A score of how alike an original and its reconstruction are. Its fields are given by name.
 
     compute(originals, reconstructions, context) takes two (N, 3, H, W) float tensors in [0, 1] and a Context or
     None, and gives (N,). Grey images come as three equal channels.
@@ -62,11 +62,11 @@ class Metric:
     title: str
     direction: Literal["higher", "lower"]  # this end means MORE leakage (of a diagnostic: a closer fit)
     bounds: tuple[float, float]
-    unit: str  # "" or "dB"
-    kind: Literal["pair", "set"]
-    minimum_size: int  # smallest height or width, pixels
-    needs: tuple[str, ...]  # names of weights, empty if none
-    input_size: int | None  # pixels it resizes to; None: native size
+    unit: str = ""  # "" or "dB"
+    kind: Literal["pair", "set"] = "pair"
+    minimum_size: int = 1  # smallest height or width, pixels
+    needs: tuple[str, ...] = ()  # names of weights
+    input_size: int | None = None  # pixels it resizes to; None: native size
     version: str
     source: str
     compute: Callable[[torch.Tensor, torch.Tensor, Context | None], torch.Tensor]
