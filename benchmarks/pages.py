@@ -1,6 +1,6 @@
-"""How fast pages are drawn with 10,000 reconstructions in the store, and whether 500 page views make the app grow.
+"""How fast pages are drawn with 20,000 reconstructions of 20 scores each in the store, and whether 500 page views make the app grow.
 
-    python -m benchmarks.pages [--reconstructions 10000] [--views 500]
+    python -m benchmarks.pages [--reconstructions 20000] [--views 500]
 
 Serves the real app on a home of its own (removed afterwards) and asks it over its own websocket protocol through
 Streamlit's agent interface: the time is that of one page run on the server, from request to finished page.
@@ -30,13 +30,17 @@ from core.storage import schema
 from core.storage.store import Store, open_store
 
 ROOT = Path(__file__).resolve().parents[1]
-METRICS = ("mse", "mae", "psnr", "ssim", "ms_ssim", "lpips_alex")
+METRICS = (
+    "mse", "mae", "psnr", "ssim", "ssim_uniform", "ms_ssim", "gmsd", "haarpsi", "lpips_alex", "lpips_alex_224",
+    "lpips_vgg", "lpips_vgg_224", "lpips_squeeze", "lpips_squeeze_224", "dists", "dreamsim", "clip_distance",
+    "registered_psnr", "victim_prediction", "victim_probability",
+)  # fmt: skip
 IMAGES = 200  # different pictures on disk; rows share them
 ANSWERS = 3_000
 
 
 def fill(store: Store, count: int) -> int:
-    """One finished run with `count` reconstructions, six scores each, and answers; returns its id."""
+    """One finished run with `count` reconstructions, a score of each of METRICS, and answers; returns its id."""
     from tests.filled_store import fill_store
 
     draw = np.random.default_rng(0)
@@ -174,7 +178,7 @@ def resident(pid: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reconstructions", type=int, default=10_000)
+    parser.add_argument("--reconstructions", type=int, default=20_000)
     parser.add_argument("--views", type=int, default=500)
     parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args()
