@@ -83,6 +83,33 @@ def distance(
     return total
 
 
+def spatial_map(
+    originals: torch.Tensor, reconstructions: torch.Tensor, context: Context | None = None, *, backbone: Backbone
+) -> torch.Tensor:
+    """Where LPIPS finds (N, 3, H, W) images in [0, 1] different, at native size: (N, H, W) float32, at least 0.
+
+    Each compared layer's weighted squared differences, enlarged bilinearly to H × W, summed over the layers: what lpips
+    gives with spatial=True. The mean of a map is near the LPIPS score, not equal to it: enlarging keeps no mean.
+    UserError if the backbone's weights cannot be found.
+    """
+    import torch
+
+    settings = context.settings if context is not None and context.settings is not None else load_settings()
+    features, linear = network(backbone, settings, str(originals.device))
+    mean = torch.tensor(MEAN, device=originals.device).reshape(1, 3, 1, 1)
+    std = torch.tensor(STD, device=originals.device).reshape(1, 3, 1, 1)
+    x, y = (originals.float() - mean) / std, (reconstructions.float() - mean) / std
+    total = torch.zeros(len(x), 1, *originals.shape[2:], device=x.device)
+    tap = 0
+    for place, layer in enumerate(features):
+        x, y = layer(x), layer(y)
+        if place == backbone.taps[tap]:
+            local = ((_unit(x) - _unit(y)).square() * linear[tap]).sum(1, keepdim=True)  # (N, 1, h, w)
+            total = total + torch.nn.functional.interpolate(local, originals.shape[2:], mode="bilinear")
+            tap += 1
+    return total[:, 0]
+
+
 def _unit(features: torch.Tensor) -> torch.Tensor:
     """(N, C, H, W) features scaled to unit length over the channels."""
     return features / (features.square().sum(1, keepdim=True).sqrt() + EPSILON)
