@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,7 @@ class Aside:
         self._changed = threading.Condition()
         self._waiting: deque[Question] = deque(maxlen=waiting)
         self._computing = ""  # key
-        self._answers: OrderedDict[str, tuple[Answer, float]] = OrderedDict()  # with the time it was given
+        self._answers: OrderedDict[str, tuple[Answer, float, int]] = OrderedDict()  # with its time, and bytes
         self._bytes = 0
         self._thread: threading.Thread | None = None
         self._stop = False
@@ -196,23 +196,23 @@ class Aside:
     def _known(self, key: str) -> Answer | None:
         if key not in self._answers:
             return None
-        answer, given = self._answers[key]
+        answer, given, _ = self._answers[key]
         if answer.problem and time.monotonic() - given > BELIEVED:
             self._forget(key)
             return None
         self._answers.move_to_end(key)
         return answer
 
-    def _keep(self, key: str, answer: Answer) -> None:
+    def _keep(self, key: str, answer: Answer, size: int) -> None:
         with self._changed:
             self._computing = ""
-            self._answers[key] = (answer, time.monotonic())
-            self._bytes += _size(answer)
+            self._answers[key] = (answer, time.monotonic(), size)
+            self._bytes += size
             while len(self._answers) > MOST_ANSWERS or (self._bytes > MOST_BYTES and len(self._answers) > 1):
                 self._forget(next(iter(self._answers)))
 
     def _forget(self, key: str) -> None:
-        self._bytes -= _size(self._answers.pop(key)[0])
+        self._bytes -= self._answers.pop(key)[2]
 
     # --- the thread -------------------------------------------------------------------------------------------
     def _run(self) -> None:
@@ -239,7 +239,7 @@ class Aside:
         """Answer until nothing has been asked for long, or the service ends."""
         while (question := self._next()) is not None:
             try:
-                self._keep(question.key, self._answer(question))
+                self._keep(question.key, *self._answer(question))
             except StoppedError:
                 return
 
@@ -258,7 +258,8 @@ class Aside:
             self._computing = question.key
             return question
 
-    def _answer(self, question: Question) -> Answer:
+    def _answer(self, question: Question) -> tuple[Answer, int]:
+        """The answer, and the bytes that it came as."""
         why = ""
         for _ in range(2):  # a crash may have been about something else, such as memory that another took
             try:
@@ -267,26 +268,21 @@ class Aside:
                 data = self.child.ask(question.data, self.patience, lambda: self._stop)
                 header, arrays = unpack(data)
                 problem = str(header.get("problem") or "")
-                return Answer(True, problem=problem) if problem else Answer(True, question.read(header, arrays))
+                answer = Answer(True, problem=problem) if problem else Answer(True, question.read(header, arrays))
+                return answer, len(data)
             except GoneError as error:
                 why = f"ended ({error})"
             except TimeoutError:
                 self._drop_child()
-                return Answer(True, problem=f"It took longer than {self.patience:.0f} s; reload the page to try again.")
+                why = f"It took longer than {self.patience:.0f} s; reload the page to try again."
+                return Answer(True, problem=why), 0
             except (OSError, ValueError, LookupError, TypeError) as error:
                 why = f"could not be asked ({type(error).__name__}: {error})"
             self._drop_child()
-        return Answer(True, problem=f"The process that computes {why}, twice; its log is logs/aside.log in the home.")
+        why = f"The process that computes {why}, twice; its log is logs/aside.log in the home."
+        return Answer(True, problem=why), 0
 
     def _drop_child(self) -> None:
         if self.child is not None:
             self.child.end()
             self.child = None
-
-
-def _size(answer: Answer) -> int:
-    """Bytes, near enough."""
-    value = answer.value
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    return 100 * sum(len(one) for one in value.values()) if isinstance(value, Mapping) else 100
