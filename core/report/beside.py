@@ -117,3 +117,18 @@ def median(values: np.ndarray) -> float | None:
     ordered = np.sort(values)
     low, high = float(ordered[(len(ordered) - 1) // 2]), float(ordered[len(ordered) // 2])
     return low if low == high else (low + high) / 2
+
+
+def better(metric: str, here: float | None, there: float | None) -> str:
+    """Which of two scores of one metric leaks more: "here", "there" or "tie"; "" where that cannot be said."""
+    if here is None or there is None:
+        return ""
+    first, second = (float(leakage(metric, np.array([value]))[0]) for value in (here, there))
+    if np.isnan(first) or np.isnan(second):
+        return ""
+    return "tie" if first == second else "here" if first > second else "there"
+
+
+def comparable_metrics(here: RunTable, there: RunTable) -> frozenset[str]:
+    """The metrics that both runs were scored with in one version."""
+    return frozenset(name for name in here.metrics if comparable(here, there, name))

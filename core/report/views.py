@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, func, select
 
 from core.errors import UserError
 from core.metrics.registry import METRICS
-from core.report.columns import RunTable, run_table
+from core.report.columns import NONE, RunTable, run_table
 from core.report.order import ordered
 from core.report.people import answers_of as answers_of
 from core.report.records import REFERENCES, ROLES, Card, CardPage, Query, Score, ScoredMetric
@@ -208,3 +208,9 @@ def _card(row: Any, scores: dict[str, Score], reference: str) -> Card:
         role=row.role,
         reference=reference,
     )
+
+
+def class_names(store: Store, run: int, reference: str = "attacked") -> dict[int, str]:
+    """The true classes of a run's originals in order of label, each with its name ("" without one)."""
+    table = run_table(store, run, "", reference)
+    return {int(label): table.classes.get(int(label), "") for label in np.unique(table.labels) if label != NONE}
