@@ -9,7 +9,7 @@ import streamlit as st
 from core.errors import UserError
 from core.labels.inline import answer_inline
 from core.labels.protocols import PROTOCOLS
-from core.report.names import NEAREST, nearest_words
+from core.report.names import NEAREST, nearest_words, without_loss
 from core.report.records import Card
 from pages import _shared
 from pages._pictures import REFERENCE_WORDS, made_figure, map_figure, original_figure
@@ -67,15 +67,22 @@ def answer_field(card: Card, before: str = "") -> None:
     )
 
 
-def open_link(card: Card) -> None:
-    """The way to the detail view; the link keeps every choice of this page."""
-    kept = {name: st.query_params.get_all(name) for name in st.query_params if name not in ("reconstruction", "page")}
-    st.page_link(
-        _shared.RUN_PAGE,
-        label="Look closer",
-        icon=":material/compare:",
-        query_params=kept | {"run": [str(card.run)], "reconstruction": [str(card.reconstruction)]},
-    )
+def open_button(card: Card) -> None:
+    """The way to the detail view. A page link to the page that one is on leaves the browser's address as it was."""
+    st.button(
+        "Look closer", icon=":material/compare:", key=f"open_{card.reconstruction}", on_click=go,
+        args=(card.reconstruction,), type="tertiary",
+    )  # fmt: skip
+
+
+def go(reconstruction: int | None, page: int | None = None) -> None:
+    """Callback: open a reconstruction in the link, or with None the list (at this page)."""
+    if reconstruction is None:
+        st.query_params.pop("reconstruction", None)
+        if page is not None:
+            st.session_state["page"] = page
+    else:
+        st.query_params["reconstruction"] = str(reconstruction)
 
 
 def answer_key(reconstruction: int) -> str:
@@ -120,7 +127,7 @@ def head_html(card: Card, visible: bool) -> str:
     title = f"{fit}{card.iterations} iterations, restart {card.restart}"
     return (
         f'<div class="card-head"><b title="{escape(title)}">{escape(card.name)}</b>'
-        f"<span>{escape(label_words(card))}</span></div>{status_html(card)}"
+        f"<span>{escape(label_words(card))}</span></div>{status_html(card, visible)}"
     )
 
 
@@ -130,9 +137,9 @@ def label_words(card: Card) -> str:
     return label + (", drawn" if card.label_source == "drawn" else "")
 
 
-def status_html(card: Card) -> str:
+def status_html(card: Card, visible: bool) -> str:
     """What is unusual about a reconstruction: how it ended, how it was paired, what it is compared with."""
-    lines = [] if card.status == "ok" else [card.status]
+    lines = [] if card.status == "ok" else [card.status if visible else without_loss(card.status)]
     if card.pairing_method == NEAREST:
         lines.append(nearest_words(card.pairing_cost))
     if card.reference == "source":

@@ -17,6 +17,7 @@ from pages import _shared
 from pages._cards import (
     Look,
     answer_field,
+    go,
     head_html,
     hidden_html,
     is_visible,
@@ -42,16 +43,6 @@ from pages._scores import PERCENTILES, beside_html, scores_html
 SLIDER = "compare"
 LARGE = 640  # pixels a side that the slider's pictures may have
 PLACES = "detail_places"  # in the session: where previous and next lead
-
-
-def go(reconstruction: int | None, page: int | None = None) -> None:
-    """Callback: open another reconstruction, or with None the list (at this page)."""
-    if reconstruction is None:
-        st.query_params.pop("reconstruction", None)
-        if page is not None:
-            st.session_state["page"] = page
-    else:
-        st.query_params["reconstruction"] = str(reconstruction)
 
 
 def step() -> None:

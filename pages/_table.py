@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from core.errors import UserError
-from core.report.names import NEAREST, arrow, nearest_words, short_name
+from core.report.names import NEAREST, arrow, nearest_words, short_name, without_loss
 from core.report.records import Card, Score
 from pages import _shared
 from pages._cards import label_words
@@ -99,7 +99,7 @@ def _row(card: Card, metrics: Sequence[str], hidden: bool) -> dict[str, object]:
         if arrow(name):
             row[f"{name} %"] = None if score.percentile is None else round(score.percentile)
     paired = {"pairing": nearest_words(card.pairing_cost)} if card.pairing_method == NEAREST else {}
-    return row | {"status": card.status} | paired
+    return row | {"status": without_loss(card.status) if hidden else card.status} | paired
 
 
 def _missing_words(card: Card, metrics: Sequence[str], hidden: bool) -> str:

@@ -98,7 +98,7 @@ def listing(query: Query, found: CardPage, look: _cards.Look) -> None:
             other = found.others.get(one.reconstruction)
             with st.container(border=True):
                 st.fragment(_cards.draw_card, key=f"card_{one.reconstruction}")(one, look, other)
-                _cards.open_link(one)
+                _cards.open_button(one)
     _pictures.wait_for_maps()
 
 
