@@ -96,15 +96,15 @@ def duels(here: RunTable, there: RunTable) -> tuple[Duel, ...]:
         gap = difference(first, second, metric)
         known = ~np.isnan(gap)
         gap = gap[known]
-        medians = [median(t.scores[metric][known]) for t in (first, second)]
         found.append(
             Duel(
                 metric,
-                len(gap),
-                int((gap > 0).sum()),
-                int((gap < 0).sum()),
-                int((gap == 0).sum()),
-                *medians,
+                n=len(gap),
+                here=int((gap > 0).sum()),
+                there=int((gap < 0).sum()),
+                ties=int((gap == 0).sum()),
+                median_here=median(first.scores[metric][known]),
+                median_there=median(second.scores[metric][known]),
             )
         )
     return tuple(found)

@@ -62,7 +62,7 @@ def ssim_map(original: bytes, reconstruction: bytes) -> ErrorMap:
         return _other_size(first, second)
     if min(first.shape[:2]) < len(GAUSSIAN):
         return ErrorMap(None, None, f"SSIM needs {len(GAUSSIAN)} pixels a side, and these are {_size(first)}.")
-    mean, local = structural_similarity(
+    mean, local = structural_similarity(  # type: ignore[no-untyped-call]
         first,
         second,
         channel_axis=2,
