@@ -62,10 +62,15 @@ def original_figure(card: Card, caption: str = "original") -> str:
 
 def made_figure(card: Card, caption: str = "reconstruction") -> str:
     """The reconstruction as a figure."""
+    return stored_figure(card.image_sha, f"Reconstruction of {card.name}", caption)
+
+
+def stored_figure(sha: str, alt: str, caption: str = "") -> str:
+    """A stored picture as a figure; the sentence instead where its file is gone."""
     try:
-        return _shared.picture(card.image_sha, f"Reconstruction of {card.name}", caption=caption)
+        return _shared.picture(sha, alt, caption=caption)
     except UserError as error:
-        return missing(caption, str(error))
+        return missing(caption or alt, str(error))
 
 
 def missing(caption: str, why: str) -> str:
