@@ -65,7 +65,11 @@ def multi_scale(originals: torch.Tensor, reconstructions: torch.Tensor, context:
 
 
 def _means(
-    originals: torch.Tensor, reconstructions: torch.Tensor, window: tuple[float, ...], *, sample_covariance: bool = False
+    originals: torch.Tensor,
+    reconstructions: torch.Tensor,
+    window: tuple[float, ...],
+    *,
+    sample_covariance: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Means (N,) over channels and windows of SSIM and of its contrast-and-structure term."""
     n, channels, height, width = originals.shape
