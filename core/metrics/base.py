@@ -72,6 +72,8 @@ class Metric:
     compute: Callable[[torch.Tensor, torch.Tensor, Context | None], torch.Tensor]
     sees: str  # one sentence: what moves this score
     misses: str  # one sentence: what does not, or moves it for a wrong reason
+    # the same (N,), in float64, from two (N, H, W, 3) uint8 tensors: for metrics that cost less than converting does
+    compute_bytes: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
     library: str = ""  # package on the package index whose code or data computes it; "" where it is our own code
     packages: tuple[str, ...] = ()  # modules that must be installed beyond requirements.txt
     carried: Callable[[], str] | None = None  # sha256 of data that a package carries; UserError where it is missing

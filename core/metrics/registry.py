@@ -16,7 +16,10 @@ from core.settings import Settings
 # One line a family: a module of core.metrics with METRICS, a tuple of Metric. The order is that of every table.
 FAMILIES = (
     "pixel",
+    "registered",
     "ssim",
+    "gmsd",
+    "haarpsi",
     "lpips",
     "dists",
     "vit",
