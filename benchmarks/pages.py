@@ -1,6 +1,6 @@
-"""How fast pages are drawn with 10,000 reconstructions in the store, and whether 500 page views make the app grow.
+"""How fast pages are drawn with two runs of 20,000 reconstructions with 20 scores each, and whether views cost memory.
 
-    python -m benchmarks.pages [--reconstructions 10000] [--views 500]
+    python -m benchmarks.pages [--reconstructions 20000] [--views 500]
 
 Serves the real app on a home of its own (removed afterwards) and asks it over its own websocket protocol through
 Streamlit's agent interface: the time is that of one page run on the server, from request to finished page.
@@ -30,13 +30,17 @@ from core.storage import schema
 from core.storage.store import Store, open_store
 
 ROOT = Path(__file__).resolve().parents[1]
-METRICS = ("mse", "mae", "psnr", "ssim", "ms_ssim", "lpips_alex")
+METRICS = (
+    "mse", "mae", "psnr", "ssim", "ssim_uniform", "ms_ssim", "gmsd", "haarpsi", "lpips_alex", "lpips_alex_224",
+    "lpips_vgg", "lpips_vgg_224", "lpips_squeeze", "lpips_squeeze_224", "dists", "dreamsim", "clip_distance",
+    "registered_psnr", "victim_prediction", "victim_probability",
+)  # fmt: skip
 IMAGES = 200  # different pictures on disk; rows share them
 ANSWERS = 3_000
 
 
 def fill(store: Store, count: int) -> int:
-    """One finished run with `count` reconstructions, six scores each, and answers; returns its id."""
+    """Two finished runs of the same `count` originals, a score of each of METRICS, and answers; the first one's id."""
     from tests.filled_store import fill_store
 
     draw = np.random.default_rng(0)
@@ -44,42 +48,50 @@ def fill(store: Store, count: int) -> int:
     shas = [store.artifacts.put_png(draw.integers(0, 255, (32, 32, 3), dtype=np.uint8)) for _ in range(IMAGES)]
     now = time.time()
     with store.database.write() as connection:
-        row = connection.execute(schema.jobs.select()).first()._mapping  # type: ignore[union-attr]
-        job = {**row, "id": 100, "title": "dlg on lenet, benchmark", "identity": "b" * 64, "created": now}
-        connection.execute(schema.jobs.insert(), [job])
-        ids = range(1_000, 1_000 + count)
         connection.execute(
             schema.originals.insert(),
             [
                 {"id": i, "dataset": "bench", "name": f"image-{i}", "image_sha": shas[i % IMAGES], "label": i % 10,
-                 "label_source": "drawn", "created": now} for i in ids
+                 "label_source": "drawn", "created": now} for i in range(1_000, 1_000 + count)
             ],
         )  # fmt: skip
-        connection.execute(
-            schema.reconstructions.insert(),
-            [
-                {"id": i, "job_id": 100, "role": "attack" if i % 50 else "prior", "target": i, "restart": 0,
-                 "chosen": True, "image_sha": shas[(7 * i) % IMAGES], "loss": float(draw.random()), "label": i % 10,
-                 "iterations": 300, "seconds": 1.0, "status": "ok", "created": now} for i in ids
-            ],
-        )  # fmt: skip
-        connection.execute(
-            schema.pairings.insert(),
-            [
-                {"id": i, "reconstruction_id": i, "original_id": i, "method": "given", "cost_name": "",
-                 "reference": "attacked"} for i in ids
-            ],
-        )  # fmt: skip
-        connection.execute(
-            schema.scores.insert(),
-            [
-                {"subject_kind": "pairing", "subject_id": i, "reference": "attacked", "metric": metric,
-                 "metric_version": "1", "weights_hash": "", "value": float(draw.random() * 30), "special": None,
-                 "reason": "", "created": now} for i in ids for metric in METRICS
-            ],
-        )  # fmt: skip
+        for run, first in ((99, 1_000 + count), (100, 1_000)):
+            _run(connection, run, first, count, shas, draw, now)
         _answers(connection, min(ANSWERS, count), now)
     return 100
+
+
+def _run(
+    connection: Any, run: int, first: int, count: int, shas: list[str], draw: np.random.Generator, now: float
+) -> None:
+    """One run whose reconstructions have the ids from `first`, of the originals 1000 and up."""
+    row = connection.execute(schema.jobs.select()).first()._mapping
+    job = {**row, "id": run, "title": f"dlg on lenet, benchmark {run}", "identity": f"{run:064d}", "created": now}
+    connection.execute(schema.jobs.insert(), [job])
+    ids = range(first, first + count)
+    connection.execute(
+        schema.reconstructions.insert(),
+        [
+            {"id": i, "job_id": run, "role": "attack" if i % 50 else "prior", "target": i - first, "restart": 0,
+             "chosen": True, "image_sha": shas[(7 * i) % IMAGES], "loss": float(draw.random()), "label": i % 10,
+             "iterations": 300, "seconds": 1.0, "status": "ok", "created": now} for i in ids
+        ],
+    )  # fmt: skip
+    connection.execute(
+        schema.pairings.insert(),
+        [
+            {"id": i, "reconstruction_id": i, "original_id": i - first + 1_000, "method": "given", "cost_name": "",
+             "reference": "attacked"} for i in ids
+        ],
+    )  # fmt: skip
+    connection.execute(
+        schema.scores.insert(),
+        [
+            {"subject_kind": "pairing", "subject_id": i, "reference": "attacked", "metric": metric,
+             "metric_version": "1", "weights_hash": "", "value": float(draw.random() * 30), "special": None,
+             "reason": "", "created": now} for i in ids for metric in METRICS
+        ],
+    )  # fmt: skip
 
 
 def _answers(connection: Any, count: int, now: float) -> None:
@@ -174,14 +186,14 @@ def resident(pid: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reconstructions", type=int, default=10_000)
+    parser.add_argument("--reconstructions", type=int, default=20_000)
     parser.add_argument("--views", type=int, default=500)
     parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="semsight-bench-"))
     try:
         run = fill(open_store(load_settings({"SEMSIGHT_HOME": str(home)})), options.reconstructions)
-        print(f"{options.reconstructions} reconstructions, {len(METRICS)} scores each\n")
+        print(f"two runs of {options.reconstructions} reconstructions, {len(METRICS)} scores each\n")
         with served(home) as (address, pid, first):
             print(f"start to first page: {first:.2f} s\n")
             session = ask(address, {})["session_id"]
@@ -200,6 +212,9 @@ def _page_table(address: str, session: str, run: int, repeats: int) -> None:
         "  sorted by recognition rate": ("reconstructions", {"run": [str(run)], "sort": ["recognition rate"]}),
         "  only recognisable ones": ("reconstructions", {"run": [str(run)], "label": ["recognisable"]}),
         "  as a table": ("reconstructions", {"run": [str(run)], "view": ["table"], "scores": ["true"]}),
+        "  two runs beside": ("reconstructions", {"run": [str(run)], "beside": ["99"], "scores": ["true"]}),
+        "  one, closely": ("reconstructions", {"run": [str(run)], "reconstruction": ["5001"], "sort": ["PSNR"]}),
+        "  with SSIM maps": ("reconstructions", {"run": [str(run)], "map": ["SSIM map"], "page": ["3"]}),
         "Label": ("label", {}),
         "Correlations": ("correlations", {}),
     }

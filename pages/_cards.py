@@ -1,50 +1,88 @@
-"""Cards and tables of reconstructions: original, reconstruction and difference, scores, and the answer inline."""
+"""Cards of reconstructions: original, reconstruction and a third picture, scores, and the answer inline."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
 
-import pandas as pd
 import streamlit as st
 
 from core.errors import UserError
 from core.labels.inline import answer_inline
 from core.labels.protocols import PROTOCOLS
-from core.metrics.registry import METRICS
-from core.report.names import NEAREST, arrow, nearest_words, short_name, unit
-from core.report.pictures import difference_png
-from core.report.records import Card, Score
+from core.report.names import NEAREST, nearest_words, without_loss
+from core.report.records import Card
 from pages import _shared
+from pages._pictures import REFERENCE_WORDS, made_figure, map_figure, original_figure
+from pages._scores import beside_html, scores_html
 from pages._shared import number
 
 ANSWER_WORDS = {"yes": "recognisable", "no": "not", "unsure": "unsure"}
 
 
-@st.cache_data(show_spinner=False, max_entries=256)
-def _difference(home: str, original: str, reconstruction: str) -> str:
-    artifacts = _shared.get_store().artifacts
-    return _shared.data_url(difference_png(artifacts.read_bytes(original), artifacts.read_bytes(reconstruction)))
+@dataclass(frozen=True)
+class Look:
+    """How the cards of a page are drawn."""
+
+    shown: tuple[str, ...]  # metrics on the card at once
+    sort: str
+    third: str  # which error map
+    scores: bool  # shown before they are answered too
+    judged: bool  # people judge this kind of reconstruction (not a control)
+    comparable: frozenset[str] = frozenset()  # metrics that both runs have in one version
 
 
-def draw_card(card: Card, sort: str, show_scores: bool, judged: bool) -> None:
-    """One card. `judged`: people judge this kind of reconstruction (not a control).
+def draw_card(card: Card, look: Look, other: Card | None = None) -> None:
+    """One card; `other` is what the run beside made of the same original.
 
     The answer is read from the session, where the page put it: the card is a fragment and asks the store nothing.
     """
-    given = st.session_state.get(answer_key(card.reconstruction))
-    visible = show_scores or given is not None or not judged
-    with st.container(border=True):
-        st.html(_head(card, visible) + _trio(card) + (_scores(card, sort) if visible else _hidden()))
-        if judged:
-            st.segmented_control(
-                f"Is {card.name} recognisable?",
-                list(ANSWER_WORDS),
-                format_func=ANSWER_WORDS.__getitem__,
-                key=answer_key(card.reconstruction),
-                label_visibility="collapsed",
-                on_change=store_answer,
-                args=(card.reconstruction,),
-                width="stretch",
-            )
+    visible = is_visible(card, look) and (other is None or is_visible(other, look))
+    if other is None:
+        scores = scores_html(card, look.shown, look.sort) if visible else hidden_html()
+    else:
+        scores = beside_html(card, other, look.shown, look.comparable, look.sort) if visible else hidden_html(True)
+    pictures = trio_html(card, look.third, visible) if other is None else pair_html(card, other)
+    st.html(head_html(card, visible) + pictures + scores)
+    for one in (card, other):
+        if look.judged and one is not None:
+            answer_field(one, f"run {one.run}: " if other is not None else "")
+
+
+def is_visible(card: Card, look: Look) -> bool:
+    """Whether this card's scores may be seen: answered, switched on, or nothing that people judge."""
+    return look.scores or not look.judged or st.session_state.get(answer_key(card.reconstruction)) is not None
+
+
+def answer_field(card: Card, before: str = "") -> None:
+    """The question about one reconstruction, answered in place."""
+    st.segmented_control(
+        f"{before}is {card.name} recognisable?" if before else f"Is {card.name} recognisable?",
+        list(ANSWER_WORDS),
+        format_func=ANSWER_WORDS.__getitem__,
+        key=answer_key(card.reconstruction),
+        label_visibility="visible" if before else "collapsed",
+        on_change=store_answer,
+        args=(card.reconstruction,),
+        width="stretch",
+    )
+
+
+def open_button(card: Card) -> None:
+    """The way to the detail view. A page link to the page that one is on leaves the browser's address as it was."""
+    st.button(
+        "Look closer", icon=":material/compare:", key=f"open_{card.reconstruction}", on_click=go,
+        args=(card.reconstruction,), type="tertiary",
+    )  # fmt: skip
+
+
+def go(reconstruction: int | None, page: int | None = None) -> None:
+    """Callback: open a reconstruction in the link, or with None the list (at this page)."""
+    if reconstruction is None:
+        st.query_params.pop("reconstruction", None)
+        if page is not None:
+            st.session_state["page"] = page
+    else:
+        st.query_params["reconstruction"] = str(reconstruction)
 
 
 def answer_key(reconstruction: int) -> str:
@@ -52,10 +90,10 @@ def answer_key(reconstruction: int) -> str:
     return f"answer_{reconstruction}"
 
 
-def recall_answers(cards: tuple[Card, ...], mine: Mapping[int, str]) -> None:
+def recall_answers(reconstructions: tuple[int, ...], mine: Mapping[int, str]) -> None:
     """Put the annotator's standing answers where the cards of this page look for them."""
-    for card in cards:
-        st.session_state[answer_key(card.reconstruction)] = mine.get(card.reconstruction)
+    for one in reconstructions:
+        st.session_state[answer_key(one)] = mine.get(one)
 
 
 def store_answer(reconstruction: int) -> None:
@@ -67,7 +105,9 @@ def store_answer(reconstruction: int) -> None:
         st.session_state[answer_key(reconstruction)] = None
         st.toast(_shared.plain(str(error)), icon=":material/error:")
         return
-    st.rerun([f"card_{reconstruction}", "verdict"])
+    drawn = st.session_state.get("drawn_in", {}).get(reconstruction, [])
+    if drawn:
+        st.rerun(drawn)
 
 
 def wording() -> str:
@@ -75,122 +115,58 @@ def wording() -> str:
     return PROTOCOLS["recognisable"].wording
 
 
-def table(cards: tuple[Card, ...], metrics: tuple[str, ...], hidden: set[int]) -> None:
-    """The page as a table: thumbnails, scores with direction and unit.
-
-    Scores and losses of `hidden` are left empty; a column of words says of each row what is hidden or not scored.
-    """
-    rows = [_row(card, metrics, card.reconstruction in hidden) for card in cards]
-    config: dict[str, object] = {
-        "original": st.column_config.ImageColumn("original", width="small"),
-        "reconstruction": st.column_config.ImageColumn("reconstruction", width="small"),
-        "loss": st.column_config.NumberColumn("loss", format="%.3g"),
-    }
-    for name in metrics:
-        config[name] = st.column_config.NumberColumn(_shared.metric_label(name), format="%.4g", help=_explain(name))
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        column_config=config,
-        row_height=52,
-        placeholder="–",
-        alt=f"Table of {len(rows)} reconstructions with their scores",
-    )
-
-
-def _row(card: Card, metrics: tuple[str, ...], hidden: bool) -> dict[str, object]:
-    row: dict[str, object] = {
-        "original": _shared.image_url(card.original_sha, 64) if card.original_sha else None,
-        "reconstruction": _shared.image_url(card.image_sha, 64),
-        "name": card.name,
-        "label": card.label,
-        "scores": _missing_words(card, metrics, hidden),
-        "loss": None if hidden else card.loss,
-    }
-    empty = Score(None)
-    values = {name: None if hidden else card.scores.get(name, empty).value for name in metrics}
-    paired = {"pairing": nearest_words(card.pairing_cost)} if card.pairing_method == NEAREST else {}
-    return row | values | {"status": card.status} | paired
-
-
-def _missing_words(card: Card, metrics: tuple[str, ...], hidden: bool) -> str:
-    """Why cells of a row are empty: hidden, or not scored; "" where none is."""
-    if hidden:
-        return "hidden until you answer"
-    empty = Score(None)
-    missing = [short_name(name) for name in metrics if card.scores.get(name, empty).value is None]
-    return f"not scored: {', '.join(missing)}" if missing else ""
-
-
-def _head(card: Card, visible: bool) -> str:
-    label = card.class_name or (f"label {card.label}" if card.label is not None else "no original")
-    drawn = ", drawn" if card.label_source == "drawn" else ""
-    fit = f"loss {number(card.loss)}, " if visible else ""
-    title = f"{fit}{card.iterations} iterations, restart {card.restart}"
-    status = "" if card.status == "ok" else f'<div class="status">{escape(card.status)}</div>'
-    if card.pairing_method == NEAREST:
-        status += f'<div class="status">{escape(nearest_words(card.pairing_cost))}</div>'
-    return (
-        f'<div class="card-head"><b title="{escape(title)}">{escape(card.name)}</b>'
-        f"<span>{escape(label + drawn)}</span></div>{status}"
-    )
-
-
-def _trio(card: Card) -> str:
-    figures = []
-    if card.original_sha:
-        figures.append(_shared.picture(card.original_sha, f"Original {card.name}", caption="original"))
-    figures.append(_shared.picture(card.image_sha, f"Reconstruction of {card.name}", caption="reconstruction"))
-    if card.original_sha:
-        home = str(_shared.settings().home)
-        url = _difference(home, card.original_sha, card.image_sha)
-        alt = f"Absolute difference of {card.name} and its reconstruction, black where equal"
-        figures.append(_shared.figure(url, alt, caption="difference"))
-    return f'<div class="trio">{"".join(figures)}</div>'
-
-
-def _scores(card: Card, sort: str) -> str:
-    if not card.scores:
-        return '<div class="hidden-scores">Not scored yet.</div>'
-    known = [name for name in METRICS if name in card.scores]
-    known += sorted(set(card.scores) - set(known))
-    rows = "".join(
-        _score_row(name, value, name == sort) for name in known if (value := card.scores[name].value) is not None
-    )
-    return f'<table class="scores">{rows}</table>{_unscored(card, known)}'
-
-
-def _score_row(name: str, value: float, sorted_by: bool) -> str:
-    record = METRICS.get(name)
-    kind = " ".join(
-        w for w in ("sorted" if sorted_by else "", "diagnostic" if record and record.diagnostic else "") if w
-    )
-    label = f'<th title="{escape(_explain(name))}">{escape(short_name(name))} {arrow(name)}</th>'
-    return f'<tr class="{kind}">{label}<td>{number(value)}</td><td class="unit">{escape(unit(name))}</td></tr>'
-
-
-def _unscored(card: Card, known: list[str]) -> str:
-    """The metrics without a value, folded away with their reasons."""
-    missing = [name for name in known if card.scores[name].value is None]
-    if not missing:
-        return ""
-    reasons = "".join(f"<li>{escape(short_name(n))}: {escape(card.scores[n].reason)}</li>" for n in missing)
-    return f'<details class="unscored"><summary>{len(missing)} not scored</summary><ul>{reasons}</ul></details>'
-
-
-def _hidden() -> str:
-    return '<div class="hidden-scores">Scores are hidden until you answer.</div>'
-
-
-def _explain(name: str) -> str:
-    record = METRICS.get(name)
-    if record is None:
-        return "A metric that this version does not know."
-    if record.diagnostic:
-        return f"{record.title}: a diagnostic of the attack's fit, never leakage."
-    return f"{record.title}: {record.direction} means more leakage; {record.source}"
-
-
 def answered_ids(mine: Mapping[int, str], cards: tuple[Card, ...]) -> set[int]:
     """The reconstructions of this page that the annotator has answered."""
     return {card.reconstruction for card in cards if card.reconstruction in mine}
+
+
+# --- parts of a card, as HTML -----------------------------------------------------------------------------
+def head_html(card: Card, visible: bool) -> str:
+    """Name and label; the loss is in the tooltip once scores may be seen."""
+    fit = f"loss {number(card.loss)}, " if visible else ""
+    title = f"{fit}{card.iterations} iterations, restart {card.restart}"
+    return (
+        f'<div class="card-head"><b title="{escape(title)}">{escape(card.name)}</b>'
+        f"<span>{escape(label_words(card))}</span></div>{status_html(card, visible)}"
+    )
+
+
+def label_words(card: Card) -> str:
+    """The true class, and whether it was drawn."""
+    label = card.class_name or (f"label {card.label}" if card.label is not None else "no original")
+    return label + (", drawn" if card.label_source == "drawn" else "")
+
+
+def status_html(card: Card, visible: bool) -> str:
+    """What is unusual about a reconstruction: how it ended, how it was paired, what it is compared with."""
+    lines = [] if card.status == "ok" else [card.status if visible else without_loss(card.status)]
+    if card.pairing_method == NEAREST:
+        lines.append(nearest_words(card.pairing_cost))
+    if card.reference == "source":
+        lines.append("scored against the original before augmentation")
+    return "".join(f'<div class="status">{escape(line)}</div>' for line in lines)
+
+
+def trio_html(card: Card, third: str, visible: bool) -> str:
+    """Original, reconstruction and the chosen error map."""
+    figures = [made_figure(card)]
+    if card.original_sha is not None:
+        original = original_figure(card, "source" if card.reference == "source" else "original")
+        figures = [original, *figures, map_figure(card, third, told=visible)]
+    return f'<div class="trio">{"".join(figures)}</div>'
+
+
+def pair_html(card: Card, other: Card) -> str:
+    """Original, and what the two runs made of it."""
+    figures = (original_figure(card), made_figure(card, f"run {card.run}"), made_figure(other, f"run {other.run}"))
+    return f'<div class="trio">{"".join(figures)}</div>'
+
+
+def hidden_html(both: bool = False) -> str:
+    """What stands in place of scores that must not be seen yet."""
+    return f'<div class="hidden-scores">Scores are hidden until you answer{" both" if both else ""}.</div>'
+
+
+def reference_words(reference: str) -> str:
+    """What the scores compare with, in a sentence; "" for the usual."""
+    return "" if reference == "attacked" else f"Scores compare with the {REFERENCE_WORDS[reference]}. "

@@ -12,6 +12,7 @@ from core.report.runs import changes
 from core.report.verdict import ControlCheck, Evidence, Verdict
 from core.report.verdict_words import CONTROL_RULE
 from pages import _shared
+from pages._pictures import stored_figure
 from pages._shared import number, percent
 
 
@@ -113,7 +114,7 @@ def thumbs_html(found: Verdict, images: dict[int, tuple[str | None, str]]) -> st
 
 def _pair(entry: Evidence, original_sha: str | None, image_sha: str) -> str:
     pair = "".join(
-        _shared.picture(sha, f"{word} {entry.name}")
+        stored_figure(sha, f"{word} {entry.name}")
         for sha, word in ((original_sha, "Original"), (image_sha, "Reconstruction of"))
         if sha
     )

@@ -3,69 +3,34 @@
 from collections.abc import Mapping
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core.errors import UserError
-from core.report.evidence import BESIDE, DEFAULT_METRIC, DEFAULT_VALUE
+from core.report.beside import Sharing, comparable_metrics
+from core.report.columns import run_table
+from core.report.evidence import DEFAULT_METRIC, DEFAULT_VALUE
 from core.report.export import export_html
 from core.report.labels_recovered import label_recovery
 from core.report.names import short_name
-from core.report.records import LABELS, OTHER_SORTS, CardPage, Query
-from core.report.runs import Run, run, runs
+from core.report.records import Card, CardPage, Query
+from core.report.runs import Run, run
 from core.report.verdict_words import CONTROL_RULE
 from core.report.views import (
     answers_of,
+    card,
+    class_names,
     image_pairs,
     metric_names,
     reconstruction_page,
+    references,
     role_counts,
     unscored_metrics,
 )
-from pages import _cards, _effort, _progress, _shared, _verdict
+from pages import _cards, _controls, _detail, _effort, _pictures, _progress, _runs, _shared, _summary, _table, _verdict
+from pages._scores import PERCENTILES
 
-PAGE_SIZE = {"cards": 12, "table": 25}
-LISTED = 100
-SORT_WORDS = {"target": "target", "loss": "attack loss", "rate": "recognition rate"}  # also the words of the link
-
-
-def chosen_run() -> Run | None:
-    """The run of ?run=, else the newest with results, else the newest; None in an empty store.
-
-    UserError for a link to nothing.
-    """
-    store = _shared.get_store()
-    wanted = _shared.query_number("run")
-    if wanted is not None:
-        return run(store, wanted)
-    newest = runs(store, limit=1, results=True) or runs(store, limit=1)
-    return newest[0] if newest else None
-
-
-def to_first_page() -> None:
-    """Callback of every control that changes what is listed."""
-    st.session_state["page"] = 1
-
-
-def open_run() -> None:
-    """Callback of the run picker."""
-    st.query_params["run"] = str(st.session_state["run_choice"])
-    to_first_page()
-
-
-def pick_run(current: Run | None) -> None:
-    """The list of runs; choosing one changes the link."""
-    listed = {found.id: found for found in runs(_shared.get_store(), limit=LISTED)}
-    if current is not None:
-        listed.setdefault(current.id, current)
-        st.session_state["run_choice"] = current.id
-    st.selectbox(
-        "Run",
-        list(listed),
-        index=None,
-        format_func=lambda i: f"{i} · {listed[i].title} · {listed[i].state}",
-        key="run_choice",
-        on_change=open_run,
-        placeholder="choose a run",
-    )
+FEWEST = 3  # originals: the figures of fewer would tell a score that is hidden until its card is answered
+HIDDEN = "*Show scores* shows all."
 
 
 def verdict_panel(run_id: int) -> None:
@@ -90,71 +55,19 @@ def verdict_panel(run_id: int) -> None:
             st.html(_verdict.worst_html(judged.verdict, images, scored))
 
 
-def controls(names: tuple[str, ...], roles: dict[str, int]) -> None:
-    """Sorting, filtering and the switch for scores. Every choice is in the link."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.selectbox(
-            "Sort by",
-            [*OTHER_SORTS, *names],
-            format_func=lambda n: SORT_WORDS.get(n) or short_name(n),
-            key="sort",
-            bind="query-params",
-            on_change=to_first_page,
-            width=230,
-        )
-        st.segmented_control(
-            "Order",
-            ["ascending", "descending"],
-            default="ascending",
-            required=True,
-            key="order",
-            bind="query-params",
-            on_change=to_first_page,
-        )
-        st.selectbox("Answers", LABELS, key="label", bind="query-params", on_change=to_first_page, width=160)
-        if len(roles) > 1:
-            st.selectbox(
-                "Made by",
-                list(roles),
-                help="The attack, or a control: the same attack with a mismatched gradient, the prior alone, or the "
-                "undefended easy case.",
-                key="role",
-                bind="query-params",
-                on_change=to_first_page,
-                width=160,
-            )
-        with st.popover("Filter by score", icon=":material/filter_list:", disabled=not names):
-            st.selectbox(
-                "Metric", ["", *names], format_func=lambda n: short_name(n) if n else "none", key="by",
-                bind="query-params", on_change=to_first_page,
-            )  # fmt: skip
-            st.number_input("At least", value=None, key="least", bind="query-params", on_change=to_first_page)
-            st.number_input("At most", value=None, key="most", bind="query-params", on_change=to_first_page)
-        st.segmented_control(
-            "View", ["cards", "table"], default="cards", required=True, key="view", bind="query-params",
-            on_change=to_first_page,
-        )  # fmt: skip
-        st.toggle(
-            "Show scores",
-            key="scores",
-            bind="query-params",
-            help=f"Scores and loss of a card are hidden until you answer it. Answers given on this page are {BESIDE}: "
-            "stored as not blind. The Label page is blind.",
-        )
-
-
 def unscored_in_link(missing: Mapping[str, str]) -> None:
     """Say of a metric that the link names and nothing here has a score of why the page does not go by it.
 
     Called before the controls, which take from the link what they do not offer.
     """
     named = {st.query_params.get(word, "") for word in ("sort", "by", "metric")}
-    for name in sorted(named & set(missing)):
-        st.info(
-            f"The link names {_shared.plain(short_name(name))}, but nothing in this run has a score of it, so the page "
-            "does not go by it.",
-            icon=":material/info:",
-        )
+    for name in sorted(missing):
+        if {name, short_name(name)} & named:
+            st.info(
+                f"The link names {_shared.plain(short_name(name))}, but nothing in this run has a score of it, so the "
+                "page does not go by it.",
+                icon=":material/info:",
+            )
 
 
 def unscored_line(missing: Mapping[str, str]) -> None:
@@ -166,42 +79,51 @@ def unscored_line(missing: Mapping[str, str]) -> None:
             st.caption(_shared.plain(f"{short_name(name)}: {reason or 'no reason was stored'}"))
 
 
-def asked(run_id: int) -> Query:
-    """What the controls and the link ask for."""
-    state = st.session_state
-    return Query(
-        run=run_id,
-        role=state.get("role") or "attack",
-        sort=state.get("sort") or "target",
-        descending=state.get("order") == "descending",
-        label=state.get("label") or "any",
-        annotator=_shared.current_annotator(),
-        filter_metric=state.get("by") or "",
-        least=state.get("least"),
-        most=state.get("most"),
-        page=int(state.get("page") or 1),
-        size=PAGE_SIZE[state.get("view") or "cards"],
-    )
-
-
-def listing(query: Query, found: CardPage, names: tuple[str, ...]) -> None:
+def listing(query: Query, found: CardPage, look: _cards.Look) -> None:
     """One page of cards or rows, and the way to the others."""
-    judged, show = query.role == "attack", bool(st.session_state.get("scores"))
     mine = answers_of(_shared.get_store(), query.annotator)
+    seen = (*found.cards, *found.others.values())
+    _cards.recall_answers(tuple(one.reconstruction for one in seen), mine)
     if st.session_state.get("view") == "table":
-        answered = _cards.answered_ids(mine, found.cards)
-        hidden = set() if show or not judged else {c.reconstruction for c in found.cards} - answered
-        _cards.table(found.cards, names, hidden)
-        if hidden:
-            st.caption(
-                f"Scores and losses of {len(hidden)} rows are hidden until you answer them; *Show scores* shows all."
-            )
+        rows(query, found, look)
         return
-    _cards.recall_answers(found.cards, mine)
-    with st.grid("auto", min_column_width=235):
-        for card in found.cards:
-            with st.container():
-                st.fragment(_cards.draw_card, key=f"card_{card.reconstruction}")(card, query.sort, show, judged)
+    st.session_state["drawn_in"] = {
+        one: [f"card_{shown.reconstruction}", "verdict"]
+        for shown in found.cards
+        for one in (shown.reconstruction, *_others(found, shown))
+    }
+    _pictures.start_waiting()
+    with st.grid("auto", min_column_width=235 if query.beside is None else 300):
+        for one in found.cards:
+            other = found.others.get(one.reconstruction)
+            with st.container(border=True):
+                st.fragment(_cards.draw_card, key=f"card_{one.reconstruction}")(one, look, other)
+                _cards.open_button(one)
+    _pictures.wait_for_maps()
+
+
+def _others(found: CardPage, shown: Card) -> tuple[int, ...]:
+    return (found.others[shown.reconstruction].reconstruction,) if shown.reconstruction in found.others else ()
+
+
+def rows(query: Query, found: CardPage, look: _cards.Look) -> None:
+    """The page as a table; scores of rows without an answer stay empty."""
+    hidden = {
+        one.reconstruction
+        for one in found.cards
+        if not all(_cards.is_visible(c, look) for c in (one, *_other_cards(found, one)))
+    }
+    if query.beside is None:
+        _table.table(found.cards, look.shown, hidden)
+    else:
+        shown = tuple(name for name in look.shown if name in look.comparable)
+        _table.beside_table(found.cards, found.others, shown, hidden)
+    if hidden:
+        st.caption(f"Scores and losses of {len(hidden)} rows are hidden until you answer them; {HIDDEN}")
+
+
+def _other_cards(found: CardPage, shown: Card) -> tuple[Card, ...]:
+    return (found.others[shown.reconstruction],) if shown.reconstruction in found.others else ()
 
 
 def pager(found: CardPage, size: int) -> None:
@@ -216,14 +138,60 @@ def pager(found: CardPage, size: int) -> None:
         right.pagination(found.pages, key="page", bind="query-params")
 
 
-def body(current: Run) -> None:
-    """Everything below the picker, for a run that exists."""
-    store = _shared.get_store()
+def head(current: Run) -> None:
+    """State and title of the run, with what can be done about it."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"{_progress.status_line(current)} {_shared.plain(current.title)}")
         st.page_link(_shared.AUDIT_PAGE, label="Settings and progress", query_params={"run": str(current.id)})
         _progress.score_again(current)
     _progress.error_line(current)
+
+
+def offer(current: Run, roles: dict[str, int], missing: Mapping[str, str], beside: Sharing | None) -> _controls.Choices:
+    """What this run offers to choose from; says what the link asks for beyond it."""
+    store = _shared.get_store()
+    refs = references(store, current.id)
+    reference = _controls.reference_asked(refs)
+    names = tuple(name for name in metric_names(store, current.id, reference) if name not in missing)
+    classes = class_names(store, current.id, reference)
+    choices = _controls.Choices(names, tuple(roles), classes, refs, beside)
+    unscored_in_link(missing)
+    told = {short_name(name) for name in missing} | set(missing)
+    for problem in _controls.link_problems(choices):
+        if not any(repr(word) in problem for word in told):
+            st.info(_shared.plain(problem), icon=":material/info:")
+    return choices
+
+
+def common(query: Query) -> frozenset[str]:
+    """The metrics that can be held against the run beside."""
+    if query.beside is None:
+        return frozenset()
+    store = _shared.get_store()
+    tables = [run_table(store, one, query.role, query.reference) for one in (query.run, query.beside)]
+    return comparable_metrics(*tables)
+
+
+def caption(query: Query, look: _cards.Look) -> None:
+    """What the cards show, once: the question, the scores' directions and percentiles, the third picture's scale."""
+    words = _cards.reference_words(query.reference)
+    if query.beside is None:
+        st.caption(_shared.plain(f"{_cards.wording()} {words}{PERCENTILES}"))
+        if st.session_state.get("view") != "table":
+            st.html(_pictures.legend(look.third))
+    else:
+        st.caption(
+            _shared.plain(
+                f"{_cards.wording()} {words}Only originals that both runs attacked. ◂ run {query.run} leaks more of "
+                f"it, ▸ run {query.beside} does."
+            )
+        )
+
+
+def body(current: Run, opened: Card | None, place: DeltaGenerator) -> None:
+    """Everything below the picker, for a run that exists; `place` takes the choice of the run beside it."""
+    store = _shared.get_store()
+    head(current)
     roles = role_counts(store, current.id)
     if not roles:
         _shared.empty_state(
@@ -232,12 +200,41 @@ def body(current: Run) -> None:
             else "**This run has no reconstructions.** It ended before it stored any."
         )
         return
+    with place:
+        beside = _runs.pick_beside(current.id)
     missing = unscored_metrics(store, current.id)
-    names = tuple(name for name in metric_names(store, current.id) if name not in missing)
-    unscored_in_link(missing)
+    choices = offer(current, roles, missing, beside)
+    if opened is not None:
+        closely(current, opened, choices)
+        return
+    overview(current, choices, missing)
+
+
+def closely(current: Run, opened: Card, choices: _controls.Choices) -> None:
+    """One reconstruction; the list's controls are folded away below it, so that they keep their place in the link."""
+    top = st.container()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        _controls.reference_control(choices)
+        _detail.link(opened)
+        _controls.scores_switch()
+    with st.expander("Order and filter of previous and next, and what the list shows"):
+        _controls.order_controls(choices)
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            _controls.map_control(choices)
+            _controls.shown_control(choices)
+            _verdict.threshold_popover(choices.names)
+    query = _controls.asked(current.id, choices)
+    with top:
+        shown = card(_shared.get_store(), opened.reconstruction, query.reference)
+        _detail.detail(shown, query, _controls.look(choices, query, common(query)), choices.classes)
+
+
+def overview(current: Run, choices: _controls.Choices, missing: Mapping[str, str]) -> None:
+    """Verdict, summary and the page of cards or rows."""
+    store = _shared.get_store()
     top = st.container()  # filled below, once the controls have taken threshold and switch from the link
     with st.container(horizontal=True):
-        _verdict.threshold_popover(names)
+        _verdict.threshold_popover(choices.names)
         st.download_button(
             "Export as one HTML file",
             data=lambda: export_html(store, current.id),
@@ -247,37 +244,57 @@ def body(current: Run) -> None:
             on_click="ignore",
             key="export",
         )
-    controls(names, roles)
+    middle = st.container()
+    _controls.order_controls(choices)
+    _controls.look_controls(choices)
+    query = _controls.asked(current.id, choices)
+    look = _controls.look(choices, query, common(query))
     with top:
         st.fragment(verdict_panel, key="verdict")(current.id)
         cut = st.session_state.get("cut")
         metric = st.session_state.get("metric") or DEFAULT_METRIC
         _effort.panel(current, metric, DEFAULT_VALUE if cut is None else cut)
-    query = asked(current.id)
+    with middle:
+        if look.scores or not look.judged or len(run_table(store, current.id, query.role).ids) >= FEWEST:
+            _summary.summary_panel(query, look.shown)
+            if choices.beside is not None:
+                _summary.duel_panel(query, choices.beside)
     found = reconstruction_page(store, query)
+    filtered = _controls.filter_words(query, choices.classes)
+    if filtered:
+        st.caption(_shared.plain(f"Shown: {filtered}; {_shared.count(found.total)} of them."))
     if not found.total:
         _shared.empty_state("**Nothing matches.** Widen the filters above.")
         return
-    st.caption(_cards.wording())
-    listing(query, found, names)
+    caption(query, look)
+    listing(query, found, look)
     unscored_line(missing)
     pager(found, query.size)
 
 
-_shared.header("Reconstructions", "Original, reconstruction and difference side by side; black means equal.")
+def chosen_reconstruction() -> Card | None:
+    """The one of ?reconstruction=; UserError for a link to nothing."""
+    wanted = _shared.query_number("reconstruction")
+    return None if wanted is None else card(_shared.get_store(), wanted)
+
+
+_shared.header("Reconstructions", "Every original beside what the attack made of its update.")
 with _shared.user_errors():
-    opened = None
+    opened, closer = None, None
     try:
-        opened = chosen_run()
+        closer = chosen_reconstruction()
+        opened = run(_shared.get_store(), closer.run) if closer is not None else _runs.chosen_run()
     except UserError as error:
         st.error(_shared.plain(str(error)), icon=":material/error:")
-        pick_run(None)
+        _runs.pick_run(None)
         st.stop()
-    pick_run(opened)
+    left, right = st.columns(2, gap="small")
+    with left:
+        _runs.pick_run(opened)
     if opened is None:
         _shared.empty_state(
             "**No run yet.** Start one on the Audit page, or run the demo on the Overview.",
             lambda: st.page_link("pages/overview.py", label="Overview"),
         )
     else:
-        body(opened)
+        body(opened, closer, right)

@@ -1,4 +1,4 @@
-"""The computing of a score shard: every metric on every pair. torch is imported only when one runs."""
+"""The computing of a score shard: every metric on every pair, or on two sets. torch is imported only when one runs."""
 
 import logging
 import time
@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.attacks.base import AttackCancelled
+from core.errors import UserError
 from core.jobs.compute import Emit, build_victim, is_out_of_memory, prepare_torch, run_record
 from core.jobs.events import Event
 from core.metrics.base import Context
 from core.metrics.registry import METRICS, missing_here, weights_hash
 from core.metrics.scoring import score_pairs
+from core.metrics.set_features import set_features
+from core.metrics.set_statistics import statistics
+from core.metrics.sets import NEIGHBOURS, SetMetric, look_up_set_metric, missing_for_set, set_weights_hash
 from core.models.spec import ModelSpec
 from core.settings import Settings, load_settings
 
@@ -46,6 +50,57 @@ def score(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, sto
         "record": run_record(device, header["threads"]),
     }
     emit(Event("scores", values))
+
+
+def score_sets(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, stop: Callable[[], bool]) -> None:
+    """Compare all originals with all reconstructions, by every set metric that is asked for."""
+    device = prepare_torch(header)
+    settings = load_settings()
+    metrics = [look_up_set_metric(name) for name in header["metrics"]]
+    heart = Heartbeat(emit, stop)
+    found: dict[str, list[Any]] = {}
+    for network in dict.fromkeys(metric.features for metric in metrics):
+        found |= _of_network([one for one in metrics if one.features == network], arrays, settings, str(device), heart)
+    values = {
+        "set": header["set"],
+        "scores": {metric.name: found[metric.name] for metric in metrics},
+        "versions": {metric.name: metric.version for metric in metrics},
+        "weights": {metric.name: set_weights_hash(metric, settings) for metric in metrics},
+        "record": run_record(device, header["threads"]),
+    }
+    emit(Event("sets", values))
+
+
+def _of_network(
+    metrics: list[SetMetric], arrays: dict[str, np.ndarray], settings: Settings, device: str, heart: "Heartbeat"
+) -> dict[str, list[Any]]:
+    """metric -> [value, reason] of the metrics on one network's features."""
+    missing = missing_for_set(metrics[0], settings)
+    sides = arrays["originals"], arrays["reconstructions"]
+    fewest, total = min(map(len, sides)), sum(map(len, sides))
+    reasons = {one.name: missing for one in metrics if missing}
+    for one in metrics:
+        if fewest < one.least:
+            reasons.setdefault(one.name, f"unavailable: needs at least {one.least} pictures in each set, got {fewest}")
+    wanted = [one for one in metrics if one.name not in reasons]
+    found: dict[str, list[Any]] = {name: [None, reason] for name, reason in reasons.items()}
+    if not wanted:
+        return found
+    try:
+        network = wanted[0].features
+        first = set_features(sides[0], network, settings, device=device, beat=lambda done: heart(done, total + 1))
+        before = len(first)
+        second = set_features(
+            sides[1], network, settings, device=device, beat=lambda done: heart(before + done, total + 1)
+        )
+        values = statistics(
+            first, second, [one.statistic for one in wanted], k=NEIGHBOURS, beat=lambda: heart(total, total + 1)
+        )
+    except (AttackCancelled, UserError):
+        raise
+    except Exception as error:  # noqa: BLE001 (`failure` logs it, and raises what is the shard's matter)
+        return found | {one.name: [None, failure(one.name, error)] for one in wanted}
+    return found | {one.name: [values[one.statistic], ""] for one in wanted}
 
 
 def context_of(header: dict[str, Any], arrays: dict[str, np.ndarray], device: "torch.device") -> Context:

@@ -9,7 +9,9 @@ from sqlalchemy import select
 from core.errors import UserError
 from core.jobs.payloads import AttackJob, ScoreJob, from_json
 from core.jobs.plan import ShardPlan
+from core.jobs.references import ATTACKED, unaugmented
 from core.jobs.shards import ScoreShard
+from core.metrics.registry import METRICS
 from core.models.presets import PRESETS, preset_weights
 from core.models.spec import ModelSpec
 from core.storage.artifacts import ArtifactStore
@@ -74,7 +76,10 @@ def attack_of(store: Store, payload: ScoreJob) -> AttackJob:
 
 
 def pairs_to_score(store: Store, attack_job: int) -> list[tuple[int, str]]:
-    """(pairing id, reference) of every chosen reconstruction of the job, controls included, in order of id."""
+    """(pairing id, reference) of every chosen reconstruction of the job, controls included, in order of id.
+
+    Of an augmented run each has two, see core.jobs.references.
+    """
     query = (
         select(pairings.c.id, pairings.c.reference)
         .join(reconstructions, reconstructions.c.id == pairings.c.reconstruction_id)
@@ -85,14 +90,24 @@ def pairs_to_score(store: Store, attack_job: int) -> list[tuple[int, str]]:
         return [(row.id, row.reference) for row in connection.execute(query)]
 
 
+def pair_metrics(payload: ScoreJob, reference: str) -> tuple[str, ...]:
+    """The metrics that a score job computes of pairs: no diagnostic where it compares with the source, which the victim
+    never saw."""
+    asked = [name for name in payload.metrics or METRICS if name in METRICS]
+    return tuple(name for name in asked if reference == ATTACKED or not METRICS[name].diagnostic)
+
+
 def score_shard(store: Store, payload: ScoreJob, plan: ShardPlan, threads: int) -> ScoreShard:
-    """The images and labels of a plan's pairs, with what the metrics may ask beside them."""
+    """The images and labels of a plan's pairs, all of one reference, with what the metrics may ask beside them."""
     attack = attack_of(store, payload)
-    wanted = [pairs_to_score(store, payload.attack_job)[place][0] for place in plan.targets]
+    known_pairs = pairs_to_score(store, payload.attack_job)
+    wanted = [known_pairs[place][0] for place in plan.targets]
+    reference = known_pairs[plan.targets[0]][1]
     query = (
         select(
             pairings.c.id,
             originals.c.image_sha.label("original"),
+            originals.c.source_sha,
             originals.c.name,
             originals.c.label,
             originals.c.label_source,
@@ -108,11 +123,15 @@ def score_shard(store: Store, payload: ScoreJob, plan: ShardPlan, threads: int) 
         known = {row.id: row for row in connection.execute(query)}
     rows = [known[number] for number in wanted]
     read = store.artifacts.read_png
+    attacked = reference == ATTACKED
+    pictures = (
+        read(row.original) if attacked else unaugmented(store.artifacts, row.source_sha, attack.model) for row in rows
+    )
     return ScoreShard(
-        originals=np.stack([read(row.original) for row in rows]),
+        originals=np.stack(list(pictures)),
         reconstructions=np.stack([read(row.image_sha) for row in rows]),
         labels=np.array([row.label for row in rows], dtype=np.int64),
-        metrics=payload.metrics,
+        metrics=pair_metrics(payload, reference),
         spec=attack.model,
         weights=weights_of(store, attack.model),
         device=payload.device,

@@ -4,8 +4,6 @@ A run whose input defences changed a picture has, for each chosen reconstruction
 original, method and cost, whose reference is "source". Runs without such a change have none.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from sqlalchemy import Connection, exists, insert, literal, select
 
@@ -74,8 +72,3 @@ def add_source_pairings(connection: Connection, attack_job: int) -> int:
     if rows:
         connection.execute(insert(pairings), rows)
     return len(rows)
-
-
-def places_of(references: Sequence[str], reference: str) -> list[int]:
-    """Where in a list of pairings those of one reference stand."""
-    return [place for place, one in enumerate(references) if one == reference]

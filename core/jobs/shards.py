@@ -102,6 +102,29 @@ class ScoreShard:
         return pack(header, arrays)
 
 
+@dataclass(frozen=True)
+class SetShard:
+    """Two sets of pictures to be compared as a whole. originals: (N, H, W, 3), reconstructions: (M, H, W, 3), uint8."""
+
+    set_id: int  # the row that the scores are of
+    originals: np.ndarray
+    reconstructions: np.ndarray
+    metrics: tuple[str, ...]
+    device: str = "cpu"
+    threads: int = 1
+
+    def to_bytes(self) -> bytes:
+        """For the way to the worker."""
+        header = {
+            "type": "sets",
+            "set": self.set_id,
+            "metrics": list(self.metrics),
+            "device": self.device,
+            "threads": self.threads,
+        }
+        return pack(header, {"originals": self.originals, "reconstructions": self.reconstructions})
+
+
 def plan_shards(
     payload: AttackJob,
     pixels: Sequence[np.ndarray],
@@ -150,7 +173,7 @@ def attack_shard(
     )
 
 
-WORK = {"attack": compute.attack, "score": compute_scores.score}
+WORK = {"attack": compute.attack, "score": compute_scores.score, "sets": compute_scores.score_sets}
 
 
 def run_shard(data: bytes, emit: Emit, cancelled: Callable[[], bool]) -> None:

@@ -24,7 +24,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, as torchvi
 
 
 def set_features(
-    images: Sequence[np.ndarray],
+    images: Sequence[np.ndarray] | np.ndarray,
     network: str,
     settings: Settings,
     *,
@@ -44,7 +44,7 @@ def set_features(
     model = {"inception": _inception, "alexnet": _alexnet}[network](found, device)
     parts = []
     for start in range(0, len(images), BATCH[network]):
-        pixels = torch.from_numpy(np.stack(images[start : start + BATCH[network]])).permute(0, 3, 1, 2).to(device)
+        pixels = torch.from_numpy(np.stack(list(images[start : start + BATCH[network]]))).permute(0, 3, 1, 2).to(device)
         with torch.inference_mode():
             parts.append(model(pixels).double().cpu().numpy())
         if beat is not None:

@@ -108,8 +108,7 @@ def check_file(path: Path, record: WeightsRecord) -> FoundWeights | MissingWeigh
     try:
         if _header_shapes(path) != record.shapes:
             return MissingWeights(f"{path.name} does not hold {record.title}; replace it or remove it.")
-        status = path.stat()
-        return FoundWeights(path, _sha256(path, status.st_mtime_ns, status.st_size))
+        return FoundWeights(path, file_sha256(path))
     except (OSError, ValueError) as error:
         return MissingWeights(f"{path.name} cannot be read ({error}); replace it or remove it.")
 
@@ -127,6 +126,12 @@ def _header_shapes(path: Path) -> Shapes:
     if any(not isinstance(entry, dict) or entry.get("dtype") != "F32" for entry in entries.values()):
         raise ValueError("its tensors are not float32")
     return {name: tuple(entry.get("shape", ())) for name, entry in entries.items()}
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file, computed once for each state of it; OSError where it cannot be read."""
+    status = path.stat()
+    return _sha256(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=64)

@@ -1,5 +1,7 @@
 """Short names of metrics for tables and axes; the full title is for tooltips."""
 
+import re
+
 from core.metrics.registry import METRICS
 
 NEAREST = "nearest"  # how what was made from the model alone is paired, see core.leakage.pairing
@@ -29,3 +31,8 @@ def unit(name: str) -> str:
 def nearest_words(cost: str) -> str:
     """How a reconstruction of an attack on the model alone came by its original; cost: the metric that was used."""
     return f"paired with the nearest original of its class (by {short_name(cost)})"
+
+
+def without_loss(status: str) -> str:
+    """How an attack ended, without the loss that it ended at: for people who must not know how well it fits."""
+    return re.sub(r",? loss \S+", "", status)

@@ -1,6 +1,7 @@
 """Pages of reconstructions: order, filters, paging and labels, against the same done by hand on the rows."""
 
 import math
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -9,11 +10,20 @@ from core.errors import UserError
 from core.labels.annotators import annotator_id
 from core.labels.answers import answer_reconstruction
 from core.report.records import Query
-from core.report.views import answers_of, image_pairs, metric_names, reconstruction_page, role_counts
+from core.report.views import (
+    answers_of,
+    card,
+    image_pairs,
+    metric_names,
+    neighbours,
+    reconstruction_page,
+    references,
+    role_counts,
+)
 from core.storage import schema
 from core.storage.database import bump
 from core.storage.scores import StoredScore, write_scores
-from tests.filled_store import fill_store
+from tests.filled_store import fill_store, photographs
 
 
 @pytest.fixture
@@ -140,3 +150,56 @@ def test_image_pairs_name_both_images(store, filled):
         ).one()
     assert found[filled.reconstructions[1]][1] == row.image_sha
     assert store.artifacts.exists(found[filled.reconstructions[1]][0])
+
+
+def test_contested_answers_agreement_and_class(store, filled):
+    first, second, third = filled.reconstructions[:3]
+    for name, answer in (("Ana", "yes"), ("Ben", "no"), ("Cem", "unsure")):
+        say(store, name, first, answer)
+        say(store, name, second, "yes")
+    say(store, "Ana", third, "no")
+
+    def shown(**rest):
+        return targets(reconstruction_page(store, Query(run=1, **rest)))
+
+    assert shown(label="contested") == [0]  # one recognised it, two did not
+    assert shown(sort="answers", descending=True)[:3] == [0, 1, 2]
+    assert shown(sort="agreement")[:2] == [0, 1]  # 2 of 3, then 3 of 3; one answer is no agreement
+    assert shown(sort="agreement", descending=True)[:2] == [1, 0]
+    assert shown(label_index=4) == [4]  # the fixture's label is the target
+    assert shown(label_index=77) == []
+
+
+def test_neighbours_follow_the_order_and_the_filter(store, filled):
+    query = Query(run=1, sort="psnr", descending=True)
+    ids = [c.reconstruction for c in reconstruction_page(store, replace(query, size=50)).cards]
+    assert neighbours(store, query, ids[0]) == (0, None, ids[1], 10)
+    assert neighbours(store, query, ids[9]) == (9, ids[8], None, 10)
+    assert neighbours(store, replace(query, label_index=4), ids[0])[0] is None
+
+
+def test_the_source_is_a_choice_where_it_is_paired(store, filled):
+    assert references(store, 1) == ("attacked",)
+    sha = store.artifacts.put_png(photographs(1, 48)[0])
+    with store.database.write() as connection:
+        connection.execute(schema.originals.update().values(source_sha=sha))
+        made = filled.reconstructions[0]
+        row = {"reconstruction_id": made, "original_id": 1, "method": "given", "cost_name": "", "reference": "source"}
+        pairing = connection.execute(schema.pairings.insert().values(**row)).inserted_primary_key[0]
+        write_scores(connection, [StoredScore("pairing", pairing, "source", "psnr", "1", "", 12.5)])
+        bump(connection, "scores")
+        bump(connection, "reconstructions")
+    assert references(store, 1) == ("attacked", "source")
+    page = reconstruction_page(store, Query(run=1, reference="source", sort="psnr"))
+    assert (page.cards[0].scores["psnr"].value, page.cards[0].original_sha) == (12.5, sha)
+    assert page.cards[0].scores["psnr"].percentile is None  # alone
+    assert page.cards[1].scores == {}
+    assert reconstruction_page(store, Query(run=1)).cards[0].scores["psnr"].value == math.inf
+    with pytest.raises(UserError, match="compared with"):
+        reconstruction_page(store, Query(run=1, reference="mirror"))
+
+
+def test_one_card_and_one_that_is_not_there(store, filled):
+    assert card(store, filled.reconstructions[2]).target == 2
+    with pytest.raises(UserError, match="no reconstruction 999"):
+        card(store, 999)

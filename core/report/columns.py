@@ -1,0 +1,250 @@
+"""A run's scores as columns: read in one pass, kept until a score or a reconstruction changes."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, and_, case, select
+
+from core.metrics.registry import METRICS
+from core.report.records import ScoredMetric
+from core.storage import schema
+from core.storage.database import change
+from core.storage.store import Store
+
+INFINITE = 1e300  # stands for ±∞ on the way from the database
+NONE = -1  # no pairing, no original, no label
+KEPT = 12  # tables; one of 20,000 reconstructions with 25 scores takes 5 MB
+
+rec, pair, orig, score = schema.reconstructions, schema.pairings, schema.originals, schema.scores
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """The chosen reconstructions of a run as equally long columns, in order of target. Arrays are read-only.
+
+    scores: float64 by metric; NaN is unscored, ±inf a value. Missing whole numbers are NONE, a missing loss is NaN.
+    """
+
+    ids: np.ndarray
+    roles: np.ndarray  # str
+    targets: np.ndarray
+    losses: np.ndarray
+    pairings: np.ndarray
+    originals: np.ndarray
+    labels: np.ndarray
+    metrics: dict[str, ScoredMetric]
+    scores: dict[str, np.ndarray]
+    classes: dict[int, str]  # the name of a label, where it has one
+    ranks: dict[str, np.ndarray] = field(default_factory=dict, compare=False)  # percentiles, once asked for
+
+    def of(self, role: str) -> "RunTable":
+        """The rows of one role."""
+        return self.rows(np.flatnonzero(self.roles == role))
+
+    def rows(self, chosen: np.ndarray) -> "RunTable":
+        """These rows, in this order, without percentiles: those are of all rows of a role."""
+        columns = ("ids", "roles", "targets", "losses", "pairings", "originals", "labels")
+        return replace(
+            self,
+            **{name: getattr(self, name)[chosen] for name in columns},
+            scores={name: values[chosen] for name, values in self.scores.items()},
+            ranks={},
+        )
+
+    def percentiles(self, metric: str) -> np.ndarray:
+        """Percentile of every row's score, 100 leaking most; NaN where unscored, or for a diagnostic."""
+        if metric not in self.ranks:
+            self.ranks[metric] = percentiles(leakage(metric, self.scores[metric]))
+        return self.ranks[metric]
+
+
+def leakage(metric: str, values: np.ndarray) -> np.ndarray:
+    """The scores turned so that more is more leakage; all NaN for a diagnostic or a metric not known here."""
+    record = METRICS.get(metric)
+    if record is None or record.diagnostic:
+        return np.full(len(values), np.nan)
+    return values if record.direction == "higher" else -values
+
+
+def percentiles(values: np.ndarray) -> np.ndarray:
+    """Of each value, the share in per cent of the others that are lower, ties counting half; NaN stays NaN.
+
+    (n,) -> (n,) in [0, 100]; ±inf are values. A value alone has nothing to stand among and gets NaN.
+    """
+    found = np.full(len(values), np.nan)
+    known = ~np.isnan(values)
+    ordered = np.sort(values[known])
+    if len(ordered) > 1:
+        below = np.searchsorted(ordered, values[known], "left")
+        ties = np.searchsorted(ordered, values[known], "right") - below - 1
+        found[known] = 100 * (below + ties / 2) / (len(ordered) - 1)
+    return found
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a table is kept under: the counters make a stored one give way to a newer one."""
+
+    url: str
+    run: int
+    reference: str
+    role: str
+    counters: tuple[int, int]
+
+
+_known: OrderedDict[_Asked, RunTable] = OrderedDict()
+_lock = Lock()
+
+
+def run_table(store: Store, run: int, role: str = "attack", reference: str = "attacked") -> RunTable:
+    """The columns of a run's reconstructions of one role ("" for all), compared with `reference`."""
+    with store.database.read() as connection:
+        counters = (change(connection, "scores"), change(connection, "reconstructions"))
+        asked = _Asked(str(store.database.url), run, reference, role, counters)
+        with _lock:
+            if asked in _known:
+                _known.move_to_end(asked)
+                return _known[asked]
+        whole = replace(asked, role="")
+        with _lock:
+            table = _known.get(whole)
+        if table is None:
+            table = _read(connection, run, reference)
+    _keep(whole, table)
+    if role:
+        table = table.of(role)
+        _keep(asked, table)
+    return table
+
+
+def _keep(asked: _Asked, table: RunTable) -> None:
+    with _lock:
+        for old in [k for k in _known if replace(k, counters=asked.counters) == asked and k != asked]:
+            del _known[old]  # what has changed since is never asked for again
+        _known[asked] = table
+        _known.move_to_end(asked)
+        while len(_known) > KEPT:
+            _known.popitem(last=False)
+
+
+def _read(connection: Connection, run: int, reference: str) -> RunTable:
+    paired = and_(pair.c.reconstruction_id == rec.c.id, pair.c.reference == reference)
+    rows = connection.execute(
+        select(rec.c.id, rec.c.role, rec.c.target, rec.c.loss, pair.c.id, pair.c.original_id, orig.c.label)
+        .outerjoin(pair, paired)
+        .outerjoin(orig, orig.c.id == pair.c.original_id)
+        .where(rec.c.job_id == run, rec.c.chosen)
+        .order_by(rec.c.target, rec.c.id)
+    ).all()
+    names = (
+        select(orig.c.label, orig.c.class_name)
+        .join(pair, pair.c.original_id == orig.c.id)
+        .join(rec, rec.c.id == pair.c.reconstruction_id)
+        .where(rec.c.job_id == run, orig.c.class_name.is_not(None))
+        .distinct()
+    )
+    ids, roles, targets, losses, pairings, originals, labels = zip(*rows, strict=True) if rows else ((),) * 7
+    whole = _whole(pairings)
+    metrics, scores = _scores(connection, whole, reference)
+    return RunTable(
+        ids=_whole(ids),
+        roles=_shut(np.array(roles, dtype="U12")),
+        targets=_whole(targets),
+        losses=_shut(np.array(losses, dtype=np.float64)),  # None becomes NaN
+        pairings=whole,
+        originals=_whole(originals),
+        labels=_whole(labels),
+        metrics=metrics,
+        scores=scores,
+        classes={int(label): str(name) for label, name in connection.execute(names)},
+    )
+
+
+def _whole(values: Sequence[int | None]) -> np.ndarray:
+    return _shut(np.fromiter((NONE if v is None else v for v in values), np.int64, len(values)))
+
+
+def _shut(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array
+
+
+def _scores(
+    connection: Connection, pairings: np.ndarray, reference: str
+) -> tuple[dict[str, ScoredMetric], dict[str, np.ndarray]]:
+    """Every metric in the version scored last, and its column along `pairings`.
+
+    A run's pairings lie close together in the table, so one walk along the unique index from the first to the last
+    reads little else; a join per pairing takes three times as long.
+    """
+    real = np.flatnonzero(pairings != NONE)
+    if not len(real):
+        return {}, {}
+    place = real[np.argsort(pairings[real])]
+    known = pairings[place]
+    value = case((score.c.special == "inf", INFINITE), (score.c.special == "-inf", -INFINITE), else_=score.c.value)
+    columns: Any = (score.c.id, score.c.subject_id, value, score.c.reason)
+    rows = connection.execute(
+        select(score.c.metric, score.c.metric_version, score.c.weights_hash, *columns).where(
+            score.c.subject_kind == "pairing",
+            score.c.subject_id.between(int(known[0]), int(known[-1])),
+            score.c.reference == reference,
+        )
+    ).all()
+    if not rows:
+        return {}, {}
+    metric, version, weights, row_ids, subjects, values, reasons = zip(*rows, strict=True)
+    kinds: dict[tuple[str, str, str], int] = {}
+    codes = (kinds.setdefault(kind, len(kinds)) for kind in zip(metric, version, weights, strict=True))
+    subject = np.fromiter(subjects, np.int64, len(rows))
+    found = np.minimum(np.searchsorted(known, subject), len(known) - 1)
+    numbers = np.array(values, dtype=np.float64)
+    numbers[numbers == INFINITE], numbers[numbers == -INFINITE] = math.inf, -math.inf
+    read = _Rows(
+        kind=np.fromiter(codes, np.int64, len(rows)),
+        ours=known[found] == subject,
+        ids=np.fromiter(row_ids, np.int64, len(rows)),
+        values=numbers,
+        places=place[found],
+        reasons=reasons,
+    )
+    return _newest(kinds, read, len(pairings))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of scores as columns: which (metric, version, weights), whether this run's, and their place in it."""
+
+    kind: np.ndarray
+    ours: np.ndarray
+    ids: np.ndarray
+    values: np.ndarray
+    places: np.ndarray
+    reasons: tuple[str, ...]
+
+
+def _newest(
+    kinds: dict[tuple[str, str, str], int], read: _Rows, size: int
+) -> tuple[dict[str, ScoredMetric], dict[str, np.ndarray]]:
+    """Of each metric the version with the newest row, its values put in their places."""
+    last: dict[str, int] = {}
+    metrics: dict[str, ScoredMetric] = {}
+    scores: dict[str, np.ndarray] = {}
+    for (name, version, weights), code in sorted(kinds.items()):
+        rows = np.flatnonzero(read.ours & (read.kind == code))
+        newest = int(read.ids[rows].max()) if len(rows) else NONE
+        if newest <= last.get(name, NONE):
+            continue
+        last[name] = newest
+        values = read.values[rows]
+        column = np.full(size, np.nan)
+        column[read.places[rows]] = values
+        reason = max((read.reasons[row] for row in rows[np.isnan(values)]), default="")
+        metrics[name] = ScoredMetric(name, version, weights, bool((~np.isnan(values)).any()), reason)
+        scores[name] = _shut(column)
+    return metrics, scores

@@ -1,0 +1,109 @@
+"""A run's scores in one row a metric, and the figures over all its pictures at once."""
+
+from collections.abc import Sequence
+from html import escape
+
+import streamlit as st
+
+from core.report.beside import Sharing, duels
+from core.report.columns import run_table
+from core.report.groups import DIAGNOSTICS, group, in_order
+from core.report.names import arrow, short_name, unit
+from core.report.records import Query
+from core.report.runs import changes
+from core.report.sets import SetScore, set_scores
+from core.report.summary import MetricSummary, run_summary
+from pages import _shared
+from pages._scores import duels_html, explain
+from pages._shared import count, number
+
+COUNTERS = ("scores", "reconstructions")
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _rows(where: str, run: int, role: str, reference: str, counters: tuple[int, ...]) -> tuple[MetricSummary, ...]:
+    return run_summary(run_table(_shared.get_store(), run, role, reference))
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _sets(where: str, run: int, reference: str, counters: tuple[int, ...]) -> tuple[SetScore, ...]:
+    return set_scores(_shared.get_store(), run, reference)
+
+
+def _where() -> tuple[str, tuple[int, ...]]:
+    store = _shared.get_store()
+    return f"{store.settings.home} {store.settings.database_url}", changes(store, COUNTERS)
+
+
+def summary_panel(query: Query, shown: Sequence[str]) -> None:
+    """The run in one row a metric, those of `shown` first; the set metrics beside them."""
+    where, counters = _where()
+    rows = {row.metric: row for row in _rows(where, query.run, query.role, query.reference, counters)}
+    sets = _sets(where, query.run, query.reference, counters) if query.role == "attack" else ()
+    names = [name for name in in_order(rows) if rows[name].n]
+    if not names and not sets:
+        return
+    first = [name for name in names if name in shown] or names
+    rest = [name for name in names if name not in first]
+    with st.container(border=True, key="summary"):
+        st.markdown("**Scores of the run**" if query.role == "attack" else f"**Scores of the control: {query.role}**")
+        html = _table([rows[name] for name in first]) if first else ""
+        if rest:
+            words = f"{len(rest)} more metric{'' if len(rest) == 1 else 's'}"
+            html += f'<details class="more"><summary>{words}</summary>{_table([rows[name] for name in rest])}</details>'
+        st.html(html + sets_html(sets))
+
+
+def _table(rows: Sequence[MetricSummary]) -> str:
+    head = (
+        '<tr class="head"><th>metric, ↑ ↓ more leakage</th><td>median</td><td>mean without ∞</td>'
+        "<td>PSNR of mean MSE</td><td>n</td><td>infinite</td><td>unscored</td></tr>"
+    )
+    return f'<div class="wide"><table class="scores summary">{head}{"".join(_row(row) for row in rows)}</table></div>'
+
+
+def _row(row: MetricSummary) -> str:
+    suffix = f" {escape(unit(row.metric))}" if unit(row.metric) else ""
+    pooled = f"{number(row.of_mean_error)}{suffix}" if row.of_mean_error is not None else ""
+    kind = "diagnostic" if group(row.metric) == DIAGNOSTICS else ""
+    return (
+        f'<tr class="{kind}"><th title="{escape(explain(row.metric))}">{escape(short_name(row.metric))} '
+        f"{arrow(row.metric)}{' (diagnostic)' if kind else ''}</th><td>{number(row.median)}{suffix}</td>"
+        f"<td>{number(row.mean)}{suffix if row.mean is not None else ''}</td><td>{pooled}</td><td>{count(row.n)}</td>"
+        f"<td>{count(row.infinite)}</td><td>{count(row.unscored)}</td></tr>"
+    )
+
+
+def sets_html(found: Sequence[SetScore]) -> str:
+    """Set metrics: one figure over all pictures of the run, or of its setting, with what limits it."""
+    if not found:
+        return ""
+    head = '<tr class="head"><th>over all pictures at once</th><td>value</td><td>n</td><td class="left">over</td></tr>'
+    return f'<div class="wide"><table class="scores summary">{head}{"".join(_set(one) for one in found)}</table></div>'
+
+
+def _set(one: SetScore) -> str:
+    mark = "↑" if one.direction == "higher" else "↓"
+    over = "this run" if one.scope == "run" else f"its setting, {len(one.runs)} runs"
+    note = one.reason if one.value is None else one.warning
+    warned = f'<div class="status">⚠ {escape(note)}</div>' if note else ""
+    title = f"{one.title}: {one.direction} means more leakage; asks for {one.minimum_sample} pictures or more"
+    return (
+        f'<tr><th title="{escape(title)}">{escape(short_name(one.metric))} {mark}{warned}</th>'
+        f'<td>{number(one.value)}</td><td>{count(one.n)}</td><td class="left">{escape(over)}</td></tr>'
+    )
+
+
+# --- two runs ---------------------------------------------------------------------------------------------
+def duel_panel(query: Query, other: Sharing) -> None:
+    """The run against the one beside it, over the originals that both attacked."""
+    store = _shared.get_store()
+    here = run_table(store, query.run, query.role, query.reference)
+    there = run_table(store, other.run, query.role, query.reference)
+    with st.container(border=True, key="duels"):
+        st.markdown(f"**Run {query.run} against run {other.run}**, over the {count(other.common)} originals of both")
+        found = duels(here, there)
+        if not found:
+            st.caption("Nothing here is scored yet.")
+            return
+        st.html(duels_html(found, query.run, other.run))
