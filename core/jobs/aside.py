@@ -41,7 +41,7 @@ def lpips_map(settings: Settings, original_png: bytes, reconstruction_png: bytes
     key = _key("map", _mark(MAP_METRIC, settings), *(hashlib.sha256(part).hexdigest() for part in parts))
     header = {"what": "map", "metric": MAP_METRIC, "settings": _plain(settings)}
     data = pack(header, {"original": blob(original_png), "reconstruction": blob(reconstruction_png)})
-    return service.ask(Question(key, data, _read_map, settings.home))
+    return service.ask(Question(key, data, _read_map, settings.home, urgent=True))  # a person waits for this one
 
 
 def example_scores(

@@ -50,11 +50,17 @@ class Note:
     brief: str  # the problem in a few words
     remedy: str
     condition: str
+    cached: bool  # what is missing lies in torch's cache and is taken in by the first who computes with it
 
     @property
     def available(self) -> bool:
         """Whether this machine can compute it."""
         return not self.problem
+
+    @property
+    def worth_asking(self) -> bool:
+        """Whether a process that may load torch could compute it."""
+        return self.available or self.cached
 
 
 def notes(settings: Settings) -> tuple[Note, ...]:
@@ -62,7 +68,7 @@ def notes(settings: Settings) -> tuple[Note, ...]:
     here = replace(
         settings, torch_cache=None
     )  # a file of torch's cache would be converted, with torch, in this process
-    pairs = [_pair_note(metric, here) for metric in METRICS.values()]
+    pairs = [_pair_note(metric, here, settings) for metric in METRICS.values()]
     return tuple(pairs + [_set_note(metric, here) for metric in SET_METRICS.values()])
 
 
@@ -77,11 +83,11 @@ def _states(note: Note) -> tuple[str, ...]:
 
 def guide_csv(found: Iterable[Note]) -> bytes:
     """The notes as a table, a column for each field."""
-    names = [field.name for field in fields(Note) if field.name != "brief"]
+    names = [field.name for field in fields(Note) if field.name not in ("brief", "cached")]
     return write_csv(pd.DataFrame([[getattr(note, name) for name in names] for note in found], columns=names))
 
 
-def _pair_note(metric: Metric, settings: Settings) -> Note:
+def _pair_note(metric: Metric, settings: Settings, full: Settings) -> Note:
     higher, end = metric.direction == "higher", "a closer fit" if metric.diagnostic else "more leakage"
     problem = missing_here(metric, settings)
     missing = _missing(metric.needs, settings)
@@ -106,6 +112,7 @@ def _pair_note(metric: Metric, settings: Settings) -> Note:
         brief=_brief(missing, problem),
         remedy=_remedy(missing) if problem else "",
         condition=metric.lacks(settings, None) if metric.lacks is not None and not problem else "",
+        cached=bool(missing) and all(_in_cache(name, full) for name in missing),
     )
 
 
@@ -133,11 +140,17 @@ def _set_note(metric: SetMetric, settings: Settings) -> Note:
         brief=_brief(missing, problem),
         remedy=_remedy(missing) if problem else "",
         condition="",
+        cached=False,
     )
 
 
 def _missing(needs: Sequence[str], settings: Settings) -> list[str]:
     return [name for name in needs if not isinstance(find_weights(name, settings), FoundWeights)]
+
+
+def _in_cache(name: str, settings: Settings) -> bool:
+    record, cache = WEIGHTS[name], settings.torch_cache
+    return bool(record.cached and record.sha256 and cache is not None and (cache / record.file).is_file())
 
 
 def _range(bounds: tuple[float, float], unit: str) -> str:
@@ -192,11 +205,10 @@ def _weights_note(name: str, settings: Settings) -> WeightsNote:
     users += [short_name(m.name) for m in SET_METRICS.values() if name in m.needs]
     found = find_weights(name, replace(settings, torch_cache=None))  # a file in torch's cache would be converted here
     here = isinstance(found, FoundWeights)
-    cached = record.cached and settings.torch_cache is not None and (settings.torch_cache / record.file).is_file()
     reason, button = "" if isinstance(found, FoundWeights) else found.reason, ""
     if not here and record.sha256:
         button = "Download"
-        if cached and not (settings.weights / f"{name}.safetensors").exists():
+        if _in_cache(name, settings) and not (settings.weights / f"{name}.safetensors").exists():
             reason, button = f"{record.title}: {record.file} lies in torch's cache and was not taken in yet.", "Take in"
     return WeightsNote(
         name=name,

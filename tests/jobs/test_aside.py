@@ -169,13 +169,13 @@ def test_a_metric_that_fails_loses_no_other(settings: Settings, monkeypatch: pyt
     def broken(*_: object) -> object:
         raise RuntimeError("no such layer")
 
-    monkeypatch.setitem(METRICS, "mae", replace(METRICS["mae"], compute=broken))
+    monkeypatch.setitem(METRICS, "ssim", replace(METRICS["ssim"], compute=broken))
     known = {"classes": ["cat"], "originals": ["cat-1"]}
-    header = {"what": "scores", "names": ["mse", "mae"], **known, "settings": aside._plain(settings)}
-    pixels = np.zeros((4, 4, 3), np.uint8)
+    header = {"what": "scores", "names": ["mse", "ssim"], **known, "settings": aside._plain(settings)}
+    pixels = np.zeros((16, 16, 3), np.uint8)
     scores = unpack(aside_child.answer(pack(header, {"o0": pixels, "r0": pixels})))[0]["scores"]
     assert scores["mse"] == [[0.0, ""]]
-    assert scores["mae"] == [[None, "it could not be computed (RuntimeError: no such layer)"]]
+    assert scores["ssim"] == [[None, "it could not be computed (RuntimeError: no such layer)"]]
 
 
 def test_questions_that_cannot_be_asked_are_one_sentence_at_once(settings: Settings) -> None:
@@ -354,6 +354,16 @@ def test_the_queue_is_bounded_and_drops_the_oldest(fake: Callable[..., Aside], t
     assert [one.key for one in service._waiting] == ["b", "c"]
     assert until(lambda: service.ask(question(tmp_path, key="c"))).ready
     assert until(lambda: service.ask(question(tmp_path, key="a"))).ready  # its page asked again
+
+
+def test_an_urgent_question_comes_first(fake: Callable[..., Aside], tmp_path: Path) -> None:
+    service = fake(waiting=2)
+    service.ask(question(tmp_path, key="busy", sleep=1.0))
+    assert wait_for(lambda: service._computing == "busy")
+    for key in ("a", "b"):
+        service.ask(question(tmp_path, key=key))
+    service.ask(replace(question(tmp_path, key="map"), urgent=True))
+    assert [one.key for one in service._waiting] == ["map", "a"]
 
 
 def test_answers_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from core.metrics.registry import METRICS
 from core.metrics.sets import SET_METRICS
 from core.models.weights import WEIGHTS
 from core.report.guide import KINDS, filtered, guide_csv, notes, weights_notes
+from core.report.names import short_name
 from core.settings import Settings, load_settings
 from core.tables import read_table
 
@@ -130,3 +131,12 @@ def test_weights_found_missing_in_torch_s_cache_and_by_hand(
     hand = {note.name: note for note in weights_notes(bare)}["dino-vits16"]
     assert hand.button == ""
     assert "by hand" in hand.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [("ms_ssim", "MS-SSIM"), ("haarpsi", "HaarPSI"), ("lpips_alex_224", "LPIPS alex 224"), ("fid_alex", "FID alex"),
+     ("dino_vits16_224", "DINO ViT-S/16 224"), ("classifier_top1", "classifier top1")],
+)  # fmt: skip
+def test_short_names(name: str, short: str) -> None:
+    assert short_name(name) == short
