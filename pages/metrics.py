@@ -29,11 +29,12 @@ def choices(found: Sequence[Note]) -> None:
     """Picture and metric, from the link or as chosen."""
     titles = {note.name: f"{note.short} {note.arrow}".strip() for note in found}
     with link_errors("pages/metrics.py", "Metrics"):
-        _metrics_link.take("metric", titles, DEFAULT_METRIC, "metric")
-        _metrics_link.take("picture", PICTURES, DEFAULT_PICTURE, "example picture")
-        _metrics_link.take("view", VIEWS, VIEWS[0], "view")
-        _metrics_link.take("kind", KIND_WORDS, "all", "kind of metric")
-        _metrics_link.take("here", HERE_WORDS, "all", "choice")
+        shorts = {note.short: note.name for note in found}
+        _metrics_link.take("metric", list(titles), DEFAULT_METRIC, "metric", shorts)
+        _metrics_link.take("picture", list(PICTURES), DEFAULT_PICTURE, "example picture")
+        _metrics_link.take("list", VIEWS, VIEWS[0], "list")
+        _metrics_link.take("kind", list(KIND_WORDS), "all", "kind of metric")
+        _metrics_link.take("here", list(HERE_WORDS), "all", "choice")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.segmented_control(
             "Picture",
@@ -159,9 +160,9 @@ def all_metrics(found: Sequence[Note]) -> None:
             "View",
             VIEWS,
             required=True,
-            key=_metrics_link.key("view"),
+            key=_metrics_link.key("list"),
             on_change=_metrics_link.keep,
-            args=("view", VIEWS[0]),
+            args=("list", VIEWS[0]),
         )
         st.download_button(
             "Download as CSV",
@@ -178,7 +179,7 @@ def all_metrics(found: Sequence[Note]) -> None:
     st.caption(f"{len(shown)} of {len(found)} shown; {available} of {len(found)} can be computed on this machine.")
     if not shown:
         _shared.empty_state("**No metric matches.** Widen the filters above.")
-    elif st.session_state[_metrics_link.key("view")] == "table":
+    elif st.session_state[_metrics_link.key("list")] == "table":
         _metrics_cards.table(shown)
     else:
         st.html(_metrics_cards.cards_html(shown))

@@ -18,6 +18,7 @@ from core.report.examples import BASES, examples
 from core.report.ranks import compared
 from core.settings import load_settings
 from core.storage.store import Store
+from tests.filled_store import fill_store
 
 PAGE = "pages/metrics.py"
 LONG = 120  # seconds, a limit on a busy machine
@@ -97,7 +98,7 @@ def test_numbers_come_from_this_machine_and_the_pictures_are_there_at_once(
 def test_choices_are_in_the_link_and_come_from_it(
     app: Callable[..., AppTest], store: Store, known: list[tuple[str, ...]]
 ) -> None:
-    test = app(PAGE, metric="ssim", picture="rocket-1", view="table", kind="diagnostic")
+    test = app(PAGE, metric="ssim", picture="rocket-1", list="table", kind="diagnostic")
     assert not test.exception
     assert test.selectbox(key="guide_metric").value == "ssim"
     assert "Original: rocket-1" in html(test)
@@ -143,7 +144,7 @@ def test_every_picture_can_be_chosen(
         ({"metric": "pnsr"}, "did you mean psnr"),
         ({"metric": "../../etc"}, "no metric called"),
         ({"picture": "cat-2"}, "did you mean cat-1"),
-        ({"view": "<b>"}, "no view called"),
+        ({"list": "<b>"}, "no list called"),
         ({"kind": "7"}, "no kind of metric"),
         ({"here": "nowhere"}, "no choice called"),
     ],
@@ -206,3 +207,35 @@ def test_no_path_of_this_machine_is_on_the_page(
     app: Callable[..., AppTest], store: Store, known: list[tuple[str, ...]], home: Path
 ) -> None:
     assert str(home) not in html(app(PAGE))
+
+
+def test_the_reconstructions_page_s_metric_is_no_obstacle(
+    app: Callable[..., AppTest], store: Store, known: list[tuple[str, ...]]
+) -> None:
+    """Its threshold's metric stands in the link as ?metric= too, in short; Streamlit keeps it there, and lets nobody
+    else set it."""
+    fill_store(store, originals=2, runs=1)
+    test = app("pages/reconstructions.py", run="1", metric="MSE", view="table")
+    assert not test.exception
+    test.switch_page(PAGE).run()
+    assert not test.exception
+    assert not test.error
+    for name in ("ssim", "mae"):  # one after the other: the link must not take the choice back
+        test.selectbox(key="guide_metric").select(name).run()
+        assert not test.exception
+        assert f'<tr class=chosen data-metric="{name}">' in html(test)
+        test.run()
+        assert f'<tr class=chosen data-metric="{name}">' in html(test)
+    test.switch_page("pages/reconstructions.py").run()
+    assert not test.exception
+
+
+def test_a_link_of_a_later_visit_counts(
+    app: Callable[..., AppTest], store: Store, known: list[tuple[str, ...]]
+) -> None:
+    test = app(PAGE, metric="ssim")
+    test.query_params["metric"] = "GMSD"  # the short name, as people may write it
+    test.run()
+    assert not test.exception
+    assert '<tr class=chosen data-metric="gmsd">' in html(test)
+    assert test.query_params["metric"] == "gmsd"
