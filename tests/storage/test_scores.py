@@ -94,9 +94,7 @@ ANSWERS = st.builds(
 
 
 @given(st.lists(ANSWERS, max_size=12))
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
-)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 def test_many_rows_at_once_are_as_one_after_the_other(database: Database, rows: list[StoredScore]) -> None:
     columns = [column for column in schema.scores.c if column.name not in ("id", "created")]
     told = []
