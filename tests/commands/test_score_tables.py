@@ -37,7 +37,7 @@ def test_infinities_and_gaps_survive_both_forms_and_pandas(
 ) -> None:
     wanted = ("--metrics", "psnr,ms_ssim,mse")
     for ending in ("csv", "parquet"):
-        assert main(arguments(folders, tmp_path / f"s.{ending}", *wanted)) == 1  # ms_ssim asks for 176 px
+        assert main(arguments(folders, tmp_path / f"s.{ending}", *wanted)) == 1  # ms_ssim asks for more than 32 px
     assert capsys.readouterr().out == ""
     text, binary = (
         pd.read_csv(tmp_path / "s.csv"),
@@ -68,7 +68,7 @@ def test_every_empty_cell_has_its_reason_beside_the_table(
         reasons = {(row["name"], row["metric"]): row["reason"] for row in csv.DictReader(file)}
     assert set(reasons) == {("0", "ms_ssim"), ("1", "ms_ssim"), *((n, "lpips_vgg") for n in "012"), ("2", "mse"),
                             ("2", "ms_ssim")}  # fmt: skip
-    assert reasons["0", "ms_ssim"] == "unavailable: needs at least 176 px, got 32"
+    assert reasons["0", "ms_ssim"] == f"unavailable: needs at least {METRICS['ms_ssim'].minimum_size} px, got 32"
     assert "vgg16-imagenet-features" in reasons["0", "lpips_vgg"]
     assert "2.png is a GIF" in reasons["2", "mse"]
     assert main(arguments(folders, out, "--metrics", "mse")) == 1
