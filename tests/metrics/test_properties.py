@@ -14,6 +14,7 @@ from skimage import data
 from core.metrics.base import Metric
 from core.metrics.registry import METRICS
 from core.metrics.scoring import score_pairs
+from core.models.weights import WEIGHTS
 from core.settings import Settings
 from tests.metrics.pairs import real_pairs
 
@@ -110,9 +111,12 @@ def test_every_record_is_whole(metric: Metric) -> None:
     assert metric.kind == "pair"
     assert metric.minimum_size >= 1
     assert metric.bounds[0] < metric.bounds[1]
-    assert metric.diagnostic == metric.name.startswith("victim_")
-    assert (metric.input_size is not None) == metric.name.endswith("_224")
-    assert bool(metric.needs) == metric.name.startswith("lpips_")
+    assert metric.diagnostic == metric.name.startswith(("victim_", "attack_"))
+    resized = metric.name.rpartition("_")[2]
+    assert (str(metric.input_size) if metric.input_size else "") == (resized if resized.isdecimal() else "") or (
+        metric.name == "dreamsim"  # has one size only
+    )
+    assert set(metric.needs) <= set(WEIGHTS)
 
 
 def test_directions_are_those_that_tables_are_read_with() -> None:
