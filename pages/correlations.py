@@ -13,13 +13,12 @@ from core.report.frames import (
     Axis,
     Relation,
     axis,
-    labelled_runs,
     points,
     relate,
-    score_frame,
-    stored_metrics,
     with_recognition,
 )
+from core.report.references import ATTACKED, REFERENCE_WORDS, SOURCE, references
+from core.report.score_frames import labelled_runs, other_version_words, score_frame, stored_metrics
 from core.statistics import Estimate
 from core.storage.database import change
 from core.storage.store import Store
@@ -66,9 +65,9 @@ def counters(store: Store) -> tuple[int, ...]:
 
 @st.cache_resource(show_spinner=False, max_entries=4)
 def cached_scores(
-    _store: Store, url: str, seen: tuple[int, ...], metrics: tuple[str, ...], run: int | None
+    _store: Store, url: str, seen: tuple[int, ...], metrics: tuple[str, ...], run: int | None, reference: str
 ) -> pd.DataFrame:
-    return score_frame(_store, metrics, run)
+    return score_frame(_store, metrics, run, reference)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
@@ -224,7 +223,22 @@ def figures(related: Relation, people: bool) -> None:
             st.page_link(LABEL_PAGE, label="Label some", icon=":material/keyboard:")
 
 
-def controls(store: Store, names: list[str]) -> tuple[Axis, Axis, int | None, bool]:
+def compare_with(store: Store, run: int | None) -> str:
+    """What the scores compare a reconstruction with; asked only where there is a choice."""
+    known = references(store, run)
+    if len(known) == 1:
+        return ATTACKED
+    return st.selectbox(
+        "Compare with",
+        known,
+        key="correlations_ref",
+        format_func=REFERENCE_WORDS.__getitem__,
+        help="The pixels that the victim was given, or the same picture before the defence on the input changed it. "
+        "Reconstructions of runs without such a defence have scores of the first kind only.",
+    )
+
+
+def controls(store: Store, names: list[str]) -> tuple[Axis, Axis, int | None, bool, str]:
     """The row of choices; each is in the link."""
     runs = {run: f"{run}: {title}" for run, title in labelled_runs(store).items()}
     with link_errors("pages/correlations.py", "Correlations"):
@@ -237,6 +251,9 @@ def controls(store: Store, names: list[str]) -> tuple[Axis, Axis, int | None, bo
         if st.query_params.get("blind", "1") not in ("0", "1"):
             raise UserError("The link's blind must be 0 or 1; open the page without it.")
         remember("seen", st.query_params.get("blind") == "0")
+        if st.query_params.get("ref", ATTACKED) not in REFERENCE_WORDS:
+            raise UserError("The link's ref must be attacked or source; open the page without it.")
+        remember("ref", st.query_params.get("ref", ATTACKED))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         x = st.selectbox("Metric →", names, key="correlations_x", format_func=label_of)
         others = [RECOGNITION, *(name for name in names if name != x)]
@@ -245,9 +262,11 @@ def controls(store: Store, names: list[str]) -> tuple[Axis, Axis, int | None, bo
         y = st.selectbox("against ↑", others, key="correlations_y", format_func=label_of)
         titles = {0: "all runs", **runs}
         run = st.selectbox("Run", list(titles), key="correlations_run", format_func=lambda one: titles[one])
+        reference = compare_with(store, run or None)
         seen = st.toggle(f"with {BESIDE}", key="correlations_seen")
-    keep_link(x=x, y=y, run=str(run or ""), blind="0" if seen else "")
-    return axis(x), axis(y), run or None, not seen
+    chosen = SOURCE if reference == SOURCE else ""
+    keep_link(x=x, y=y, run=str(run or ""), blind="0" if seen else "", ref=chosen)
+    return axis(x), axis(y), run or None, not seen, reference
 
 
 def given_beside(store: Store, url: str, seen: int, frame: pd.DataFrame) -> int:
@@ -274,13 +293,15 @@ def own_results(store: Store) -> None:
         )
         watch(store, seen)
         return
-    x, y, run, blind_only = controls(store, names)
+    x, y, run, blind_only, reference = controls(store, names)
     url = store.settings.database_url
     metrics = tuple(one.name for one in (x, y) if one.name != RECOGNITION)
-    scores = cached_scores(store, url, seen[1:], metrics, run)
+    scores = cached_scores(store, url, seen[1:], metrics, run, reference)
     frame = with_recognition(scores, cached_recognition(store, url, seen[0], blind_only))
     beside = given_beside(store, url, seen[0], frame) if blind_only else 0
     figures(relate(frame, x, y, beside), RECOGNITION in (x.name, y.name))
+    if other := other_version_words(scores):
+        st.caption(other)
     plot_panel(frame, x, y)
     st.caption(
         "More leakage is to the right and up on every axis, so a score of which lower means more leakage runs "

@@ -190,6 +190,7 @@ def _score(request: AttackRequest, rows: list[Row], threads: int) -> tuple[dict[
         stacked = np.stack(images)
         return np.repeat(stacked, 3, axis=-1) if stacked.shape[-1] == 1 else stacked
 
+    classes = _classes(request)
     shard = ScoreShard(
         rgb([row.original for row in rows]),
         rgb([row.reconstruction for row in rows]),
@@ -198,6 +199,9 @@ def _score(request: AttackRequest, rows: list[Row], threads: int) -> tuple[dict[
         request.spec,
         request.weights,
         threads=threads,
+        losses=np.array([row.loss for row in rows]),
+        classes=tuple(classes[row.nearest or row.name] for row in rows),
+        names=tuple(row.nearest or row.name for row in rows),
     )
     events: list[Event] = []
     run_shard(shard.to_bytes(), events.append, lambda: False)
@@ -206,6 +210,13 @@ def _score(request: AttackRequest, rows: list[Row], threads: int) -> tuple[dict[
         raise UserError(f"The reconstructions could not be scored: {final.values['sentence']}")
     values = final.values
     return values["scores"], {"versions": values["versions"], "weights": values["weights"]}
+
+
+def _classes(request: AttackRequest) -> dict[str, str | None]:
+    """The true class of each original, by names."""
+    from core.jobs.material import true_class
+
+    return {p.name: true_class(p.class_name, p.label, p.label_source, request.spec) for p in request.prepared}
 
 
 class _Bar:

@@ -6,6 +6,7 @@ import time
 from uuid import uuid4
 
 from sqlalchemy import Connection, Row, and_, case, or_, select, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from core.jobs.queue import ENDED
 from core.settings import Settings
@@ -20,23 +21,18 @@ def owner_name(settings: Settings) -> str:
 
 
 def claim(connection: Connection, owner: str, lease_seconds: float) -> Row[tuple[object, ...]] | None:
-    """Take the next job that may run: scores before attacks, then the oldest. None when there is none.
+    """Take the next job that may run: scores before attacks, what is scored in the background last, then the oldest.
+
+    None when there is none.
 
     A running job is taken over when its lease is over, or when its owner was an earlier runner of this home.
     """
     now = time.time()
-    predecessors = jobs.alias("predecessors")
-    waits = (
-        select(job_dependencies.c.job_id)
-        .join(predecessors, predecessors.c.id == job_dependencies.c.depends_on)
-        .where(job_dependencies.c.job_id == jobs.c.id, predecessors.c.state != "done")
-        .exists()
-    )
     place = owner.rpartition(":")[0]
     ours = jobs.c.lease_owner.startswith(f"{place}:", autoescape=True) & (jobs.c.lease_owner != owner)
-    free = and_(jobs.c.state == "queued", jobs.c.wanted == "run", ~waits)
+    free = _free()
     orphan = and_(jobs.c.state == "running", or_(jobs.c.lease_until < now, jobs.c.lease_owner.is_(None), ours))
-    order = (case((jobs.c.kind == "score", 0), else_=1), jobs.c.id)
+    order = (case((jobs.c.kind == "score", 0), (jobs.c.kind == "rescore", 2), else_=1), jobs.c.id)
     row = connection.execute(select(jobs).where(or_(free, orphan)).order_by(*order).limit(1)).first()
     if row is None:
         return None
@@ -54,6 +50,24 @@ def claim(connection: Connection, owner: str, lease_seconds: float) -> Row[tuple
     )
     bump(connection, "jobs")
     return row
+
+
+def somebody_waits(connection: Connection) -> bool:
+    """Whether a job that a person asked for could run now: one in the background lets it pass."""
+    asked = select(jobs.c.id).where(_free(), jobs.c.kind != "rescore").limit(1)
+    return connection.execute(asked).first() is not None
+
+
+def _free() -> ColumnElement[bool]:
+    """Queued jobs that wait for nothing but a runner."""
+    predecessors = jobs.alias("predecessors")
+    waits = (
+        select(job_dependencies.c.job_id)
+        .join(predecessors, predecessors.c.id == job_dependencies.c.depends_on)
+        .where(job_dependencies.c.job_id == jobs.c.id, predecessors.c.state != "done")
+        .exists()
+    )
+    return and_(jobs.c.state == "queued", jobs.c.wanted == "run", ~waits)
 
 
 def heartbeat(connection: Connection, job_id: int, owner: str, lease_seconds: float) -> bool:

@@ -1,7 +1,6 @@
-"""The computing of a shard: updates, attacks, controls and scores. torch is imported only when one runs."""
+"""The computing of an attack's shard: updates, attacks and controls. torch is imported only when one runs."""
 
 import platform
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,19 +8,15 @@ import numpy as np
 
 import core
 from core.attacks import ATTACKS, config_from_dict
-from core.attacks.base import Attack, AttackCancelled, Reconstructions
+from core.attacks.base import Attack, Reconstructions
 from core.errors import UserError
 from core.jobs.events import Event
 from core.jobs.plan import ShardPlan
 from core.jobs.progress import WorkerProgress
 from core.leakage.controls import easy_case, favourable, mismatched, prior_alone
 from core.leakage.threat import ThreatModel
-from core.metrics.base import Context
-from core.metrics.registry import METRICS, availability, weights_hash
-from core.metrics.scoring import score_pairs
 from core.models.spec import ModelSpec
 from core.registry import look_up
-from core.settings import load_settings
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +30,7 @@ def attack(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, st
     """Make the updates, run the attack or the control on them, and emit what comes of it."""
     import torch
 
-    device = _prepare_torch(header)
+    device = prepare_torch(header)
     spec = ModelSpec.from_json(header["spec"])
     plan = ShardPlan.from_json(header["role"], header["plan"])
     model = build_victim(spec, arrays).to(device)
@@ -70,7 +65,7 @@ def attack(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, st
         previews=header["previews"],
     )
     done = attack.reconstruct(observation, config, seed=header["seed"], progress=progress, targets=plan.targets)
-    emit(_made(done, _record(device, header["threads"])))
+    emit(_made(done, run_record(device, header["threads"])))
 
 
 def _made(done: Reconstructions, record: dict[str, Any]) -> Event:
@@ -117,47 +112,6 @@ def _model_alone(
     return observe_nothing(model, spec, labels, threat), Event("facts", {"warnings": [""] * count}, told)
 
 
-def score(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, stop: Callable[[], bool]) -> None:
-    """Score every pair with every metric that is asked for."""
-
-    device = _prepare_torch(header)
-    spec = ModelSpec.from_json(header["spec"])
-    context = Context(victim=_victim(spec, arrays, device), labels=arrays["labels"], channels=spec.channels)
-    settings = load_settings()  # the worker's own: weights are looked for where the worker runs
-    names = tuple(header["metrics"]) or tuple(METRICS)
-    missing = availability(settings, context)
-    beat = time.monotonic()
-
-    def heard(_done: int, _total: int) -> None:
-        nonlocal beat
-        if stop():
-            raise AttackCancelled
-        if time.monotonic() - beat > 1.0:
-            beat = time.monotonic()
-            emit(Event("progress", {"step": len(found), "total": len(names), "curve": False}))
-
-    found: dict[str, list[list[Any]]] = {}
-    for name in names:
-        emit(Event("progress", {"step": len(found), "total": len(names), "curve": False}))
-        scored = score_pairs(
-            arrays["originals"],
-            arrays["reconstructions"],
-            (name,),
-            settings,
-            context=context,
-            device=str(device),
-            progress=heard,
-        )
-        found[name] = [[score.value, score.reason] for score in scored[name]]
-    values = {
-        "scores": found,
-        "versions": {name: METRICS[name].version for name in names},
-        "weights": {name: weights_hash(name, settings) if not missing[name] else "" for name in names},
-        "record": _record(device, header["threads"]),
-    }
-    emit(Event("scores", values))
-
-
 def build_victim(spec: ModelSpec, arrays: dict[str, np.ndarray]) -> "torch.nn.Module":
     """The model of a shard: its weights where it brings them, else those that the spec draws."""
     from core.models.build import build_model, load_weights
@@ -179,25 +133,7 @@ def _sent(
     return spec, model
 
 
-def _victim(
-    spec: ModelSpec, arrays: dict[str, np.ndarray], device: "torch.device"
-) -> Callable[["torch.Tensor"], "torch.Tensor"]:
-    """Images in [0, 1] -> logits."""
-    import torch
-
-    model = build_victim(spec, arrays).to(device)
-    shape = (1, spec.channels, 1, 1)
-    mean = torch.tensor(spec.mean, device=device).reshape(shape)
-    std = torch.tensor(spec.std, device=device).reshape(shape)
-
-    def predict(images: "torch.Tensor") -> "torch.Tensor":
-        logits: torch.Tensor = model((images.to(device) - mean) / std)
-        return logits
-
-    return predict
-
-
-def _prepare_torch(header: dict[str, Any]) -> "torch.device":
+def prepare_torch(header: dict[str, Any]) -> "torch.device":
     """Threads as the shard says, whoever set what before: the number of threads decides the order of sums."""
     import torch
 
@@ -213,7 +149,8 @@ def _prepare_torch(header: dict[str, Any]) -> "torch.device":
     return torch.device(name)
 
 
-def _record(device: "torch.device", threads: int) -> dict[str, Any]:
+def run_record(device: "torch.device", threads: int) -> dict[str, Any]:
+    """Versions, device and threads: what a job's record says of a shard."""
     import torch
 
     gpu = device.type == "cuda"

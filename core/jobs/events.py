@@ -7,8 +7,8 @@ import numpy as np
 
 from core.jobs.packing import pack, unpack
 
-Kind = Literal["facts", "progress", "preview", "checkpoint", "reconstructions", "scores", "failed"]
-LAST: tuple[Kind, ...] = ("reconstructions", "scores", "failed")  # after one of these a shard says nothing more
+Kind = Literal["facts", "progress", "preview", "checkpoint", "reconstructions", "scores", "sets", "failed"]
+LAST: tuple[Kind, ...] = ("reconstructions", "scores", "sets", "failed")  # after one of these a shard says nothing more
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Event:
     checkpoint      values step, number; arrays state (bytes)
     reconstructions arrays images, losses, chosen, labels, iterations; values status, seconds, record
     scores          values scores: metric -> list of [value | "inf" | "-inf" | None, reason]; versions; weights; record
+    sets            values set: id of the set's row; scores: metric -> [value | "inf" | None, reason]; as scores
     failed          values reason ("memory", "cancelled", "lost", "error") and sentence
     """
 

@@ -9,7 +9,9 @@ from sqlalchemy import select
 from core.errors import UserError
 from core.jobs.payloads import AttackJob, ScoreJob, from_json
 from core.jobs.plan import ShardPlan
+from core.jobs.references import ATTACKED, unaugmented
 from core.jobs.shards import ScoreShard
+from core.metrics.registry import METRICS
 from core.models.presets import PRESETS, preset_weights
 from core.models.spec import ModelSpec
 from core.storage.artifacts import ArtifactStore
@@ -74,7 +76,10 @@ def attack_of(store: Store, payload: ScoreJob) -> AttackJob:
 
 
 def pairs_to_score(store: Store, attack_job: int) -> list[tuple[int, str]]:
-    """(pairing id, reference) of every chosen reconstruction of the job, controls included, in order of id."""
+    """(pairing id, reference) of every chosen reconstruction of the job, controls included, in order of id.
+
+    Of an augmented run each has two, see core.jobs.references.
+    """
     query = (
         select(pairings.c.id, pairings.c.reference)
         .join(reconstructions, reconstructions.c.id == pairings.c.reconstruction_id)
@@ -85,26 +90,60 @@ def pairs_to_score(store: Store, attack_job: int) -> list[tuple[int, str]]:
         return [(row.id, row.reference) for row in connection.execute(query)]
 
 
+def pair_metrics(payload: ScoreJob, reference: str) -> tuple[str, ...]:
+    """The metrics that a score job computes of pairs: no diagnostic where it compares with the source, which the victim
+    never saw."""
+    asked = [name for name in payload.metrics or METRICS if name in METRICS]
+    return tuple(name for name in asked if reference == ATTACKED or not METRICS[name].diagnostic)
+
+
 def score_shard(store: Store, payload: ScoreJob, plan: ShardPlan, threads: int) -> ScoreShard:
-    """The images and labels of a plan's pairs, with the victim for the diagnostics."""
+    """The images and labels of a plan's pairs, all of one reference, with what the metrics may ask beside them."""
     attack = attack_of(store, payload)
-    wanted = [pairs_to_score(store, payload.attack_job)[place][0] for place in plan.targets]
+    known_pairs = pairs_to_score(store, payload.attack_job)
+    wanted = [known_pairs[place][0] for place in plan.targets]
+    reference = known_pairs[plan.targets[0]][1]
     query = (
-        select(pairings.c.id, originals.c.image_sha.label("original"), originals.c.label, reconstructions.c.image_sha)
+        select(
+            pairings.c.id,
+            originals.c.image_sha.label("original"),
+            originals.c.source_sha,
+            originals.c.name,
+            originals.c.label,
+            originals.c.label_source,
+            originals.c.class_name,
+            reconstructions.c.image_sha,
+            reconstructions.c.loss,
+        )
         .join(reconstructions, reconstructions.c.id == pairings.c.reconstruction_id)
         .join(originals, originals.c.id == pairings.c.original_id)
         .where(pairings.c.id.in_(wanted))
     )
     with store.database.read() as connection:
-        rows = {row.id: row for row in connection.execute(query)}
+        known = {row.id: row for row in connection.execute(query)}
+    rows = [known[number] for number in wanted]
     read = store.artifacts.read_png
+    attacked = reference == ATTACKED
+    pictures = (
+        read(row.original) if attacked else unaugmented(store.artifacts, row.source_sha, attack.model) for row in rows
+    )
     return ScoreShard(
-        originals=np.stack([read(rows[number].original) for number in wanted]),
-        reconstructions=np.stack([read(rows[number].image_sha) for number in wanted]),
-        labels=np.array([rows[number].label for number in wanted], dtype=np.int64),
-        metrics=payload.metrics,
+        originals=np.stack(list(pictures)),
+        reconstructions=np.stack([read(row.image_sha) for row in rows]),
+        labels=np.array([row.label for row in rows], dtype=np.int64),
+        metrics=pair_metrics(payload, reference),
         spec=attack.model,
         weights=weights_of(store, attack.model),
         device=payload.device,
         threads=threads,
+        losses=np.array([np.nan if row.loss is None else row.loss for row in rows], dtype=np.float64),
+        classes=tuple(true_class(row.class_name, row.label, row.label_source, attack.model) for row in rows),
+        names=tuple(row.name for row in rows),
     )
+
+
+def true_class(name: str | None, label: int, source: str, spec: ModelSpec) -> str | None:
+    """What the picture shows: its data set's own word, else the model's for its label, unless that was drawn."""
+    if name or source == "drawn" or not 0 <= label < len(spec.class_names):
+        return name or None
+    return spec.class_names[label]

@@ -42,8 +42,26 @@ class ScoreJob:
     device: str = "cpu"
 
 
+@dataclass(frozen=True)
+class RescoreJob(ScoreJob):
+    """Bring an attack job's scores up to date in the background, after all that people asked for.
+
+    `present` names what the metrics are now: the same state of things is worked up once, however it ends.
+    """
+
+    kind: ClassVar[str] = "rescore"
+    type_tag: ClassVar[str] = "rescore"
+
+    references: tuple[str, ...] = ()  # what is compared with: attacked, source; empty: all
+    present: tuple[str, ...] = ()  # "metric version weights" of each metric
+
+
 Payload = AttackJob | ScoreJob
-PAYLOADS: dict[str, type[AttackJob] | type[ScoreJob]] = {"attack": AttackJob, "score": ScoreJob}
+PAYLOADS: dict[str, type[AttackJob] | type[ScoreJob]] = {
+    "attack": AttackJob,
+    "score": ScoreJob,
+    "rescore": RescoreJob,
+}
 
 
 def to_json(payload: Payload) -> str:

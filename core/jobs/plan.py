@@ -28,11 +28,12 @@ PAIRS = 256  # pairs of a scoring shard
 class ShardPlan:
     """What one shard does, as stored in its row.
 
-    targets: updates of the job (attack, controls), or places in the list of pairings (score).
+    targets: updates of the job (attack, controls), places in the list of pairings (score), or in core.jobs.sets.SETS
+    (sets).
     donors: for a mismatched control, the updates whose gradients are swapped in.
     """
 
-    role: str  # attack, mismatched, prior, easy, score
+    role: str  # attack, mismatched, prior, easy, score, sets
     targets: tuple[int, ...]
     donors: tuple[int, ...] = ()
 
@@ -148,9 +149,10 @@ def plan_attack(payload: AttackJob, labels: Sequence[int], room: Room | None = N
     return plans
 
 
-def plan_score(pairs: int) -> list[ShardPlan]:
-    """Shards over the places of a list of pairings."""
-    return [ShardPlan("score", tuple(part)) for part in _parts(range(pairs), PAIRS)]
+def plan_score(references: Sequence[str]) -> list[ShardPlan]:
+    """Shards over the places of a list of pairings. references: of each pairing; a shard's pairs are all of one."""
+    places = {one: [p for p, other in enumerate(references) if other == one] for one in dict.fromkeys(references)}
+    return [ShardPlan("score", tuple(part)) for of_one in places.values() for part in _parts(of_one, PAIRS)]
 
 
 def split(plan: ShardPlan) -> tuple[ShardPlan, ShardPlan] | None:

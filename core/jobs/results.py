@@ -17,7 +17,6 @@ from core.leakage.pairing import pair_batches, pair_nearest
 from core.storage.artifacts import ArtifactStore
 from core.storage.database import bump, insert_once
 from core.storage.schema import job_progress, jobs, pairings, previews, reconstructions, shards, updates
-from core.storage.scores import StoredScore, write_scores
 
 SHOWN_SLOTS = 16  # images of a run whose emerging frames are kept
 
@@ -217,30 +216,9 @@ def store_reconstructions(
     if shard.plan.role == "attack" and payload.threat.labels == "inferred":
         _store_labels(connection, shard, event)
     if landed:
-        _add_to_record(connection, shard.job_id, event)
+        add_to_record(connection, shard.job_id, event)
         bump(connection, "reconstructions")
     return landed
-
-
-def store_scores(connection: Connection, shard: ShardRow, event: Event, pairs: Sequence[tuple[int, str]]) -> None:
-    """Scores of the shard's pairings: pairs are (pairing id, reference) in the order of the shard's arrays."""
-    rows = [
-        StoredScore(
-            subject_kind="pairing",
-            subject_id=pairing,
-            reference=reference,
-            metric=metric,
-            metric_version=event.values["versions"][metric],
-            weights_hash=event.values["weights"][metric],
-            value=None if answer[0] is None else float(answer[0]),
-            reason=answer[1],
-        )
-        for metric, answers in event.values["scores"].items()
-        for (pairing, reference), answer in zip(pairs, answers, strict=True)
-    ]
-    write_scores(connection, rows)
-    _add_to_record(connection, shard.job_id, event)
-    bump(connection, "scores")
 
 
 def read_record(connection: Connection, job_id: int) -> dict[str, Any]:
@@ -278,7 +256,7 @@ def _store_labels(connection: Connection, shard: ShardRow, event: Event) -> None
         connection.execute(update(updates).where(one).values(labels_recovered=labels))
 
 
-def _add_to_record(connection: Connection, job_id: int, event: Event) -> None:
+def add_to_record(connection: Connection, job_id: int, event: Event) -> None:
     """Versions, device, threads and engine path, and the seconds that workers computed, over all shards."""
     old = read_record(connection, job_id)
     seconds = old.get("seconds", 0.0) + event.values.get("seconds", 0.0)

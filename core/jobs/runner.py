@@ -10,15 +10,26 @@ from types import FrameType
 from sqlalchemy import Row, select
 
 from core.errors import UserError
-from core.jobs.claims import claim, fail_orphans_of_failure, forget_checkpoints, heartbeat, let_go, owner_name
+from core.jobs.claims import (
+    claim,
+    fail_orphans_of_failure,
+    forget_checkpoints,
+    heartbeat,
+    let_go,
+    owner_name,
+    somebody_waits,
+)
 from core.jobs.executors import Executor, Message, make_executor
 from core.jobs.launch import runner_lock
+from core.jobs.payloads import RescoreJob
+from core.jobs.rescore import Present, present, queue_outdated
 from core.jobs.work import EXPECTED, JobWork, sentence_of
 from core.settings import Settings
 from core.storage.garbage import collect_files
 from core.storage.schema import jobs
 from core.storage.store import Store, open_store
 
+REFRESH_SECONDS = 60.0  # an idle runner looks so often whether metrics or their weights have changed
 POLL_SECONDS = 0.5  # how soon a stored request is seen
 IDLE_SECONDS = 600.0  # workers are let go after so long without a job; the runner stays
 log = logging.getLogger("semsight.runner")
@@ -35,12 +46,15 @@ class Runner:
         self._work: JobWork | None = None
         self._lost = False  # the workers went away, and have not come back yet
         self._beat = self._busy = time.monotonic()
+        self._present: dict[str, Present] = {}  # the metrics that stored scores were last compared with
+        self._compared = -REFRESH_SECONDS
 
     def run(self, *, until_idle: bool = False) -> None:
         """Work until `ending` is set, or, if `until_idle`, until no job is left that could run."""
         log.info("runner %s works on %s", self.owner, self.store.settings.home)
         try:
             self._sweep(always=True)
+            self._bring_up_to_date()
             if not until_idle:
                 self._workers()  # started before the first job asks for them
             while not (self.ending and self._work is None):
@@ -55,6 +69,7 @@ class Runner:
         if self._work is None:
             row = self._claim() if not self.ending and self._reachable() else None
             if row is None:
+                self._bring_up_to_date()
                 self._rest()
                 return False
             self._work = self._begin(row)
@@ -70,12 +85,31 @@ class Runner:
         return True
 
     def _advance(self, work: JobWork, events: list[Message], wanted: str) -> None:
-        if self.ending:
+        if self.ending or (isinstance(work.payload, RescoreJob) and self._somebody_waits()):
             work.stop("queued")
         if work.advance(events, wanted):
             log.info("job %d is over", work.job_id)
             self._work = None
             self._sweep()
+
+    def _somebody_waits(self) -> bool:
+        with self.store.database.read() as connection:
+            return somebody_waits(connection)
+
+    def _bring_up_to_date(self) -> None:
+        """Queue what the present metrics and weights have not scored yet; now and then, and only once they changed."""
+        if time.monotonic() - self._compared < REFRESH_SECONDS:
+            return
+        self._compared = time.monotonic()
+        try:
+            now = present(self.store.settings)
+            queued = queue_outdated(self.store, now) if now != self._present else []
+        except EXPECTED:
+            log.warning("old scores could not be compared with the present metrics", exc_info=True)
+            return
+        self._present = now
+        if queued:
+            log.info("%d runs are scored anew in the background: jobs %s", len(queued), queued)
 
     def _lose_workers(self, error: OSError) -> None:
         """Forget the workers and put the job back; it goes on from its checkpoints once they answer again."""

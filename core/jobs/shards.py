@@ -9,7 +9,7 @@ import numpy as np
 from core.attacks.base import AttackCancelled
 from core.attacks.speed import useful_threads
 from core.errors import UserError
-from core.jobs import compute
+from core.jobs import compute, compute_scores
 from core.jobs.events import failed
 from core.jobs.packing import blob, pack, unpack
 from core.jobs.payloads import AttackJob
@@ -66,7 +66,10 @@ _PLAIN = ("attack", "config", "seed", "device", "threads", "checkpoint_number", 
 
 @dataclass(frozen=True)
 class ScoreShard:
-    """Pairs to be scored. originals, reconstructions: (N, H, W, 3) uint8; labels: (N,) true labels."""
+    """Pairs to be scored. originals, reconstructions: (N, H, W, 3) uint8; labels: (N,) true labels.
+
+    losses: (N,) the attack's own, NaN where it has none. classes, names: of the N originals, None where not known.
+    """
 
     originals: np.ndarray
     reconstructions: np.ndarray
@@ -76,6 +79,9 @@ class ScoreShard:
     weights: bytes | None
     device: str = "cpu"
     threads: int = 1
+    losses: np.ndarray | None = None
+    classes: tuple[str | None, ...] | None = None
+    names: tuple[str | None, ...] | None = None
 
     def to_bytes(self) -> bytes:
         """For the way to the worker."""
@@ -85,11 +91,38 @@ class ScoreShard:
             "metrics": list(self.metrics),
             "device": self.device,
             "threads": self.threads,
+            "classes": None if self.classes is None else list(self.classes),
+            "names": None if self.names is None else list(self.names),
         }
         arrays = {"originals": self.originals, "reconstructions": self.reconstructions, "labels": self.labels}
+        if self.losses is not None:
+            arrays["losses"] = self.losses.astype(np.float64)
         if self.weights is not None:
             arrays["weights"] = blob(self.weights)
         return pack(header, arrays)
+
+
+@dataclass(frozen=True)
+class SetShard:
+    """Two sets of pictures to be compared as a whole. originals: (N, H, W, 3), reconstructions: (M, H, W, 3), uint8."""
+
+    set_id: int  # the row that the scores are of
+    originals: np.ndarray
+    reconstructions: np.ndarray
+    metrics: tuple[str, ...]
+    device: str = "cpu"
+    threads: int = 1
+
+    def to_bytes(self) -> bytes:
+        """For the way to the worker."""
+        header = {
+            "type": "sets",
+            "set": self.set_id,
+            "metrics": list(self.metrics),
+            "device": self.device,
+            "threads": self.threads,
+        }
+        return pack(header, {"originals": self.originals, "reconstructions": self.reconstructions})
 
 
 def plan_shards(
@@ -140,12 +173,14 @@ def attack_shard(
     )
 
 
+WORK = {"attack": compute.attack, "score": compute_scores.score, "sets": compute_scores.score_sets}
+
+
 def run_shard(data: bytes, emit: Emit, cancelled: Callable[[], bool]) -> None:
     """Do what the shard says; the last event is a result or `failed`, never an exception that a shard can cause."""
     try:
         header, arrays = unpack(data)
-        work = compute.attack if header["type"] == "attack" else compute.score
-        work(header, arrays, emit, cancelled)
+        WORK[header["type"]](header, arrays, emit, cancelled)
     except AttackCancelled:
         emit(failed("cancelled", "It was stopped."))
     except UserError as error:

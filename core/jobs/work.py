@@ -9,15 +9,16 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from core.errors import UserError
-from core.jobs import results
+from core.jobs import results, score_work
 from core.jobs.claims import let_go
 from core.jobs.devices import room
 from core.jobs.events import LAST, Event
 from core.jobs.executors import Executor
-from core.jobs.material import StoredPixels, attack_of, original_labels, pairs_to_score, score_shard, weights_of
+from core.jobs.material import StoredPixels, original_labels, weights_of
 from core.jobs.payloads import AttackJob, Payload, ScoreJob, from_json
-from core.jobs.plan import ShardPlan, plan_attack, plan_score, split
+from core.jobs.plan import ShardPlan, plan_attack, split
 from core.jobs.queue import submit_within
+from core.jobs.references import add_source_pairings, is_augmented
 from core.jobs.results import ShardRow
 from core.jobs.shards import attack_shard
 from core.storage.database import bump
@@ -57,6 +58,7 @@ class JobWork:
     heard: dict[int, float] = field(default_factory=dict)  # shard -> when it last gave a sign of life
     stopping: str = ""  # the state to end in once nothing flies: paused, cancelled, queued, failed
     sentence: str = ""
+    augmented: bool | None = None  # whether an input defence changed an original; None: not looked at yet
 
     @staticmethod
     def begin(store: Store, executor: Executor, owner: str, row: Row[Any]) -> "JobWork":
@@ -117,8 +119,7 @@ class JobWork:
         if isinstance(self.payload, AttackJob):
             space = room(self.store.settings, self.payload.device)
             return plan_attack(self.payload, original_labels(self.store, self.payload), space)
-        attack_of(self.store, self.payload)
-        return plan_score(len(pairs_to_score(self.store, self.payload.attack_job)))
+        return score_work.plan(self.store, self.payload)
 
     def _insert(self, connection: Connection, position: int, plan: ShardPlan, parent: int | None = None) -> None:
         values = {"job_id": self.job_id, "position": position, "role": plan.role, "plan": plan.to_json()}
@@ -152,7 +153,7 @@ class JobWork:
     def _shard_bytes(self, plan: ShardPlan, row: Row[Any]) -> bytes:
         settings, artifacts = self.store.settings, self.store.artifacts
         if isinstance(self.payload, ScoreJob):
-            return score_shard(self.store, self.payload, plan, settings.threads).to_bytes()
+            return score_work.shard_bytes(self.store, self.payload, plan)
         kept = row.checkpoint_sha if row.checkpoint_sha and artifacts.exists(row.checkpoint_sha) else None
         return attack_shard(
             self.payload,
@@ -207,13 +208,9 @@ class JobWork:
             return [self._failure(shard, event)]
         if event.kind == "progress":
             return [lambda c: results.store_progress(c, shard, event)]
-        if event.kind == "scores" and isinstance(self.payload, ScoreJob):
-            known = pairs_to_score(self.store, self.payload.attack_job)
-            pairs = [known[place] for place in shard.plan.targets]
-            return [
-                lambda c: results.store_scores(c, shard, event, pairs),
-                lambda c: obsolete.append(results.finish_shard(c, shard)),
-            ]
+        if event.kind in ("scores", "sets") and isinstance(self.payload, ScoreJob):
+            scores = score_work.writes(self.store, self.payload, shard, event)
+            return [*scores, lambda c: obsolete.append(results.finish_shard(c, shard))]
         payload = self.payload
         if not isinstance(payload, AttackJob):
             return []
@@ -225,9 +222,10 @@ class JobWork:
         if event.kind == "checkpoint":
             sha = self.store.artifacts.put_bytes(event.arrays["state"].tobytes(), ".bin")
             return [lambda c: obsolete.append(results.store_checkpoint(c, shard, event, sha))]
-        paired = self._paired(shard, payload, event)
+        paired, augmented = self._paired(shard, payload, event), self._is_augmented(payload)
         return [
             lambda c: results.store_reconstructions(c, shard, payload, event, paired),
+            lambda c: augmented and add_source_pairings(c, self.job_id),
             lambda c: obsolete.append(results.finish_shard(c, shard)),
         ]
 
@@ -239,6 +237,11 @@ class JobWork:
             return results.pair_with_nearest(artifacts, shard, payload, event, pixels, labels)
         originals = [pixels[u * size + b] for u in shard.plan.targets for b in range(size)]
         return results.pair_images(artifacts, shard, payload, event, originals)
+
+    def _is_augmented(self, attack: AttackJob) -> bool:
+        if self.augmented is None:
+            self.augmented = is_augmented(self.store, attack)
+        return self.augmented
 
     def _failure(self, shard: ShardRow, event: Event) -> Later:
         """Queue the shard again, in halves after an out-of-memory; an error that repeats at once fails the job."""

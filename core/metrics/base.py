@@ -21,8 +21,8 @@ class Context:
     [0, 1], normalises by itself and gives logits (N, classes); it is in eval mode. features: the same for (N, D), what
     the victim's last layer takes. labels: (N,) int64, the true classes as the victim counts them. channels: 3, or 1 for
     a victim of grey images, which gets the first channel. losses: (N,) float64, the attack's own loss, NaN where it has
-    none. classes: the N true classes by name, None where a name is not known. victim_sha: sha256 of the victim's
-    weights ("" if drawn), so that no victim is taken for an independent judge.
+    none. classes: the N true classes by name, None where a name is not known. names: of the N originals, likewise.
+    victim_sha: sha256 of the victim's weights ("" if drawn), so that no victim is taken for an independent judge.
     """
 
     settings: Settings | None = None
@@ -32,6 +32,7 @@ class Context:
     channels: int = 3
     losses: np.ndarray | None = None
     classes: tuple[str | None, ...] | None = None
+    names: tuple[str | None, ...] | None = None
     victim_sha: str = ""
 
     def of(self, rows: np.ndarray) -> Context:
@@ -41,6 +42,7 @@ class Context:
             labels=None if self.labels is None else self.labels[rows],
             losses=None if self.losses is None else self.losses[rows],
             classes=None if self.classes is None else tuple(self.classes[row] for row in rows),
+            names=None if self.names is None else tuple(self.names[row] for row in rows),
         )
 
 

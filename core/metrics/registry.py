@@ -35,6 +35,14 @@ def availability(settings: Settings, context: Context | None = None) -> dict[str
 
 def unavailable(metric: Metric, settings: Settings, context: Context | None = None) -> str:
     """Why `metric` cannot be computed here, or ""."""
+    missing = missing_here(metric, settings)
+    if missing or metric.lacks is None:
+        return missing
+    return metric.lacks(settings, context)
+
+
+def missing_here(metric: Metric, settings: Settings) -> str:
+    """What this machine lacks for `metric`, whatever the pairs: a package or weights; or ""."""
     for package in metric.packages:
         if importlib.util.find_spec(package) is None:
             return f"The package {package} is not installed; pip install {package} brings it."
@@ -47,7 +55,7 @@ def unavailable(metric: Metric, settings: Settings, context: Context | None = No
             metric.carried()
         except UserError as error:
             return str(error)
-    return metric.lacks(settings, context) if metric.lacks is not None else ""
+    return ""
 
 
 def default_metrics(settings: Settings, context: Context | None = None) -> tuple[str, ...]:

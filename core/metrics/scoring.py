@@ -33,14 +33,17 @@ def score_pairs(
     batch: int = 64,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    failed: Callable[[str, Exception], str] | None = None,
 ) -> dict[str, list[Score]]:
     """Score N pairs with the named metrics: {metric: N scores in the order given}.
 
     originals, reconstructions: (N, H, W, 3) uint8, or N arrays (H, W, 3) whose sizes may differ from pair to pair; grey
     images as three equal channels. Floats in [0, 1] are taken as well. A pair that a metric cannot score gets
     Score(None, reason); the other pairs and metrics are scored all the same. batch: most pairs at once, less where
-    images are large. progress(done, total) is called after each batch; what it raises stops the work.
-    UserError: an unknown metric, or unequal numbers of images.
+    images are large. progress(done, total) counts pairs; it is called after each batch, and with the same numbers
+    between the metrics of a batch; what it raises stops the work.
+    failed(metric, error) turns an unexpected exception into the reason of that metric for that batch, or raises; None:
+    it is raised. UserError: an unknown metric, or unequal numbers of images.
     """
     metrics = [look_up(METRICS, name, "metric") for name in dict.fromkeys(names)]
     if len(originals) != len(reconstructions):
@@ -50,7 +53,12 @@ def score_pairs(
     full = replace(context or Context(), settings=settings)
     scores = {metric.name: [Score(None, "not scored")] * len(originals) for metric in metrics}
     done = 0
-    for rows, fault in _batches(originals, reconstructions, _batch_size(metrics, batch)):
+
+    def beat() -> None:
+        if progress is not None:
+            progress(done, len(originals))
+
+    for rows, fault in _batches(originals, reconstructions, lambda pixels: _batch_size(pixels, batch)):
         found = (
             {m.name: [Score(None, fault)] * len(rows) for m in metrics}
             if fault
@@ -61,21 +69,25 @@ def score_pairs(
                 settings,
                 full.of(rows),
                 device,
+                failed or _raise,
+                beat,
             )
         )
         for name, values in found.items():
             for row, score in zip(rows, values, strict=True):
                 scores[name][row] = score
         done += len(rows)
-        if progress is not None:
-            progress(done, len(originals))
+        beat()
     return scores
 
 
-def _batch_size(metrics: Sequence[Metric], most: int) -> Callable[[int], int]:
-    """How many pairs of images of so many pixels are scored at once."""
-    resized = max((m.input_size or 0 for m in metrics), default=0) ** 2
-    return lambda pixels: max(1, min(most, BATCH_PIXELS // max(pixels, resized, 1)))
+def _batch_size(pixels: int, most: int) -> int:
+    """How many pairs of images of so many pixels are worked on at once."""
+    return max(1, min(most, BATCH_PIXELS // max(pixels, 1)))
+
+
+def _raise(_metric: str, error: Exception) -> str:
+    raise error
 
 
 def _batches(
@@ -120,27 +132,49 @@ def _score_batch(
     settings: Settings,
     context: Context,
     device: str,
+    failed: Callable[[str, Exception], str],
+    beat: Callable[[], None],
 ) -> dict[str, list[Score]]:
     """Scores of pairs of one size, which hold no fault."""
-    import torch
-
     height, width = originals[0].shape[:2]
     reasons = {m.name: _size_fault(m, height, width) or unavailable(m, settings, context) for m in metrics}
     found = {name: [Score(None, reason)] * len(originals) for name, reason in reasons.items() if reason}
     if len(found) == len(metrics):
         return found
     x, y = (_tensor(images, device) for images in (originals, reconstructions))
-    for metric in metrics:
-        if metric.name in found:
-            continue
+    for place, metric in enumerate(one for one in metrics if one.name not in found):
+        if place:
+            beat()
+        values = _values(metric, x, y, context, failed, beat)
+        if isinstance(values, str):
+            found[metric.name] = [Score(None, values)] * len(x)
+        else:
+            found[metric.name] = [_score(value) for value in values]
+    return found
+
+
+def _values(
+    metric: Metric, x: Any, y: Any, context: Context, failed: Callable[[str, Exception], str], beat: Callable[[], None]
+) -> list[float] | str:
+    """The metric's values of a batch, in smaller pieces where it enlarges the images; or why there are none."""
+    import torch
+
+    pixels = max(x.shape[2] * x.shape[3], (metric.input_size or 0) ** 2)
+    step = _batch_size(pixels, len(x))
+    values: list[float] = []
+    for start in range(0, len(x), step):
+        if start:
+            beat()
+        piece = slice(start, start + step)
+        part = context if step >= len(x) else context.of(np.arange(len(x))[piece])
         try:
             with torch.inference_mode():
-                values = metric.compute(x, y, context).tolist()
+                values += metric.compute(x[piece], y[piece], part).tolist()
         except UserError as error:
-            found[metric.name] = [Score(None, str(error))] * len(originals)
-            continue
-        found[metric.name] = [_score(value) for value in values]
-    return found
+            return str(error)
+        except Exception as error:  # noqa: BLE001 (the caller tells what is expected, and raises the rest)
+            return failed(metric.name, error)
+    return values
 
 
 def _size_fault(metric: Metric, height: int, width: int) -> str:

@@ -16,19 +16,20 @@ from core.registry import look_up, register
 from core.settings import Settings
 
 Shapes = dict[str, tuple[int, ...]]
+TABLES = Path(__file__).resolve().parents[2] / "assets" / "weights"  # names and shapes, by benchmarks.weights_shapes
 HEADER_LIMIT = 1 << 20  # bytes of a safetensors header; ours have a few kilobytes
 
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """One file of pretrained weights: its name under SEMSIGHT_WEIGHTS, what it holds and where torchvision has it."""
+    """One file of pretrained weights: its name under SEMSIGHT_WEIGHTS, what it holds and where it is published."""
 
     name: str
     title: str
-    entry: tuple[str, str]  # torchvision's class of weights and its member, which knows the address
-    cache_file: str  # torchvision's file name in torch's cache
-    sha256_prefix: str  # of that file, as torchvision publishes it in the name
-    shapes: Shapes  # tensors of the converted file
+    cache_file: str  # its name where it is published, and in torch's cache
+    url: str
+    sha256_prefix: str  # of the published file, as its publisher writes it in the name
+    shapes: Shapes  # float32 tensors of the converted file
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def find_weights(
 ) -> FoundWeights | MissingWeights:
     """Look for weights by name; fetch them only when `download` is true.
 
-    url replaces torchvision's address (a mirror). A file of torch's cache is converted into settings.weights, which
+    url replaces the publisher's address (a mirror). A file of torch's cache is converted into settings.weights, which
     imports torch the first time. Raises UserError for an unknown name only.
     """
     from core.models import weights_intake
@@ -111,69 +112,37 @@ def _sha256(path: Path, modified: int, size: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _convolution(name: str, after: int, before: int, size: int) -> Shapes:
-    return {f"features.{name}.weight": (after, before, size, size), f"features.{name}.bias": (after,)}
+def _shapes(name: str) -> Shapes:
+    table: dict[str, list[int]] = json.loads((TABLES / f"{name}.json").read_text(encoding="utf-8"))
+    return {key: tuple(shape) for key, shape in table.items()}
 
 
-def _alexnet() -> Shapes:
-    rows = ((0, 64, 3, 11), (3, 192, 64, 5), (6, 384, 192, 3), (8, 256, 384, 3), (10, 256, 256, 3))
-    return {key: shape for row in rows for key, shape in _convolution(str(row[0]), *row[1:]).items()}
-
-
-def _vgg16() -> Shapes:
-    places = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-    sizes = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
-    shapes: Shapes = {}
-    for place, before, after in zip(places, sizes, sizes[1:], strict=False):
-        shapes |= _convolution(str(place), after, before, 3)
-    return shapes
-
-
-def _squeezenet() -> Shapes:
-    shapes = _convolution("0", 64, 3, 3)
-    fires = (
-        (3, 16, 64),
-        (4, 16, 64),
-        (6, 32, 128),
-        (7, 32, 128),
-        (9, 48, 192),
-        (10, 48, 192),
-        (11, 64, 256),
-        (12, 64, 256),
-    )
-    before = 64
-    for place, squeeze, expand in fires:
-        shapes |= _convolution(f"{place}.squeeze", squeeze, before, 1)
-        shapes |= _convolution(f"{place}.expand1x1", expand, squeeze, 1)
-        shapes |= _convolution(f"{place}.expand3x3", expand, squeeze, 3)
-        before = 2 * expand
-    return shapes
-
-
-for _record in (
-    WeightsRecord(
+TORCHVISION = "https://download.pytorch.org/models/"
+for _name, _title, _file, _folder in (
+    (
         "alexnet-imagenet-features",
         "AlexNet's convolutions trained on ImageNet",
-        ("AlexNet_Weights", "IMAGENET1K_V1"),
         "alexnet-owt-7be5be79.pth",
-        "7be5be79",
-        _alexnet(),
+        TORCHVISION,
     ),
-    WeightsRecord(
-        "vgg16-imagenet-features",
-        "VGG16's convolutions trained on ImageNet",
-        ("VGG16_Weights", "IMAGENET1K_V1"),
-        "vgg16-397923af.pth",
-        "397923af",
-        _vgg16(),
-    ),
-    WeightsRecord(
+    ("vgg16-imagenet-features", "VGG16's convolutions trained on ImageNet", "vgg16-397923af.pth", TORCHVISION),
+    (
         "squeezenet1_1-imagenet-features",
         "SqueezeNet 1.1's convolutions trained on ImageNet",
-        ("SqueezeNet1_1_Weights", "IMAGENET1K_V1"),
         "squeezenet1_1-b8a52dc0.pth",
-        "b8a52dc0",
-        _squeezenet(),
+        TORCHVISION,
+    ),
+    (  # without BatchNorm's counts of batches, which change no output and which torch fills in by itself
+        "inception-fid",
+        "Inception as FID was defined with (TensorFlow, 2015), converted by torch-fidelity",
+        "weights-inception-2015-12-05-6726825d.pth",
+        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/",
     ),
 ):
-    register(WEIGHTS, _record.name, _record)
+    register(
+        WEIGHTS,
+        _name,
+        WeightsRecord(
+            _name, _title, _file, _folder + _file, _file.removesuffix(".pth").rpartition("-")[2], _shapes(_name)
+        ),
+    )

@@ -1,4 +1,4 @@
-"""Take torchvision's own checkpoint files in: check, convert to safetensors, put in place whole or not at all."""
+"""Take published checkpoint files in: check, convert to safetensors, put in place whole or not at all."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ TIMEOUT = 30  # seconds without an answer
 
 
 def convert(checkpoint: Path, target: Path, record: WeightsRecord) -> None:
-    """Write the record's tensors out of a torchvision checkpoint to `target` as float32 safetensors.
+    """Write the record's tensors out of a published checkpoint to `target` as float32 safetensors.
 
     Raises UserError when the file's sha256 does not begin with the record's, or its tensors are not the record's.
     """
@@ -38,19 +38,15 @@ def convert(checkpoint: Path, target: Path, record: WeightsRecord) -> None:
     ):
         raise UserError(f"{record.cache_file} does not hold the layers that its name promises; download it again.")
     kept = {key: state[key].to(torch.float32).contiguous() for key in record.shapes}
-    _put(target, save(kept, metadata={"origin": f"torchvision {record.cache_file}"}))
+    _put(target, save(kept, metadata={"origin": record.url}))
 
 
 def download(target: Path, record: WeightsRecord, url: str | None = None) -> None:
-    """Fetch the checkpoint from torchvision's address (or `url`), check its sha256, convert it to `target`.
+    """Fetch the checkpoint from its publisher's address (or `url`), check its sha256, convert it to `target`.
 
     Raises UserError when it cannot be reached, is too large, or is not the file that was published.
     """
-    if url is None:
-        from torchvision import models
-
-        group, member = record.entry
-        url = str(getattr(models, group)[member].url)
+    url = url or record.url
     if not url.startswith(("https://", "http://", "file://")):
         raise UserError("weights are downloaded by https, http or file address only; correct the address.")
     target.parent.mkdir(parents=True, exist_ok=True)

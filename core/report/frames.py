@@ -1,25 +1,20 @@
 """The data behind the Correlations page: one row a reconstruction, one column a metric, and what people recognised."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
 from core.labels.recognition import FEWEST_ANSWERS, Recognition
-from core.metrics.base import Metric
 from core.metrics.registry import METRICS
 from core.registry import look_up
 from core.report.names import NEAREST, short_name
 from core.statistics import Estimate, kendall, spearman
-from core.storage.schema import jobs, originals, pairings, reconstructions, scores
-from core.storage.store import Store
 
 RECOGNITION = "recognition"
-REFERENCE = "attacked"  # the pixels given to the victim
 STATES = ("recognisable", "not recognisable", "undetermined", "not labelled")
 
 
@@ -63,52 +58,12 @@ class Points:
     y: tuple[float, ...]
 
 
-def stored_metrics(store: Store) -> tuple[Metric, ...]:
-    """The registered metrics of which the store holds a pair's value (infinities too) of the present version.
-
-    In registry order, diagnostics last.
-    """
-    valued = or_(scores.c.value.is_not(None), scores.c.special.is_not(None))
-    query = (
-        select(scores.c.metric, scores.c.metric_version).where(scores.c.subject_kind == "pairing", valued).distinct()
-    )
-    with store.database.read() as connection:
-        stored = {(row.metric, row.metric_version) for row in connection.execute(query)}
-    found = [metric for metric in METRICS.values() if (metric.name, metric.version) in stored]
-    return tuple(sorted(found, key=lambda metric: metric.diagnostic))
-
-
-def labelled_runs(store: Store) -> dict[int, str]:
-    """Title by id of the runs that have reconstructions to judge, newest first."""
-    query = (
-        select(jobs.c.id, jobs.c.title)
-        .where(jobs.c.id.in_(select(reconstructions.c.job_id).where(_attacked()).distinct()))
-        .order_by(jobs.c.id.desc())
-    )
-    with store.database.read() as connection:
-        return {row.id: row.title for row in connection.execute(query)}
-
-
 def axis(name: str) -> Axis:
     """The axis called `name`: a metric, or "recognition". Raises UserError for any other name."""
     if name == RECOGNITION:
         return Axis(RECOGNITION, "Recognition rate", "higher", "")
     metric = look_up(METRICS, name, "metric")
     return Axis(metric.name, short_name(metric.name), metric.direction, metric.unit, metric.diagnostic)
-
-
-def score_frame(store: Store, metrics: Sequence[str], run: int | None = None) -> pd.DataFrame:
-    """One row for each chosen reconstruction of an attack (no controls), of one run or of all.
-
-    Index: reconstruction id. Columns: name (of the original), run, run_title, image_sha, original, method (of the
-    pairing), then one for each of `metrics`: float, ±inf as such, NaN where it is unscored. Scores are of the metric's
-    present version, of the newest weights where several were used.
-    """
-    with store.database.read() as connection:
-        frame = _subjects(connection, run)
-        for name in metrics:
-            frame[name] = frame["pairing"].map(_values(connection, look_up(METRICS, name, "metric"))).astype(float)
-    return frame.drop(columns="pairing")
 
 
 def with_recognition(frame: pd.DataFrame, recognised: Mapping[int, Recognition]) -> pd.DataFrame:
@@ -171,54 +126,6 @@ def points(frame: pd.DataFrame, x: Axis, y: Axis) -> tuple[list[Points], int]:
         chosen = states == state
         kinds.append(Points(state, *(tuple(values[chosen].tolist()) for values in (ids, *shown))))
     return kinds, infinite
-
-
-def _attacked() -> ColumnElement[bool]:
-    """What correlations are about: the attack's own choices, without controls."""
-    return and_(reconstructions.c.chosen, reconstructions.c.role == "attack")
-
-
-def _subjects(connection: Connection, run: int | None) -> pd.DataFrame:
-    query = (
-        select(
-            reconstructions.c.id,
-            originals.c.name,
-            reconstructions.c.job_id,
-            jobs.c.title,
-            reconstructions.c.image_sha,
-            originals.c.id,
-            pairings.c.method,
-            pairings.c.id,
-        )
-        .join(pairings, pairings.c.reconstruction_id == reconstructions.c.id)
-        .join(originals, originals.c.id == pairings.c.original_id)
-        .join(jobs, jobs.c.id == reconstructions.c.job_id)
-        .where(_attacked(), pairings.c.reference == REFERENCE)
-        .order_by(reconstructions.c.id)
-    )
-    if run is not None:
-        query = query.where(reconstructions.c.job_id == run)
-    columns = ["id", "name", "run", "run_title", "image_sha", "original", "method", "pairing"]
-    rows = [tuple(row) for row in connection.execute(query)]
-    return pd.DataFrame(rows, columns=columns).set_index("id")
-
-
-def _values(connection: Connection, metric: Metric) -> dict[int, float]:
-    """Value by pairing id; the newest row wins, so scores with replaced weights give way."""
-    query = (
-        select(scores.c.subject_id, scores.c.value, scores.c.special)
-        .where(
-            scores.c.metric == metric.name,
-            scores.c.metric_version == metric.version,
-            scores.c.subject_kind == "pairing",
-            scores.c.reference == REFERENCE,
-        )
-        .order_by(scores.c.id)
-    )
-    found = {}
-    for subject, value, special in connection.execute(query):
-        found[subject] = float(special) if special is not None else math.nan if value is None else value
-    return found
 
 
 def _state(found: Recognition | None) -> str:

@@ -34,7 +34,7 @@ class StoreCounts:
 
 @dataclass(frozen=True)
 class Run:
-    """One attack job, how far it is, and the job that scores it."""
+    """One attack job, how far it is, and the newest job that scores it, in the background or not."""
 
     id: int
     title: str
@@ -150,7 +150,7 @@ def _runs(connection: Connection, rows: Sequence[Any]) -> list[Run]:
         row.parent_id: row
         for row in connection.execute(
             select(jobs.c.parent_id, jobs.c.state, jobs.c.error)
-            .where(jobs.c.kind == "score", jobs.c.parent_id.in_(ids))
+            .where(jobs.c.kind.in_(("score", "rescore")), jobs.c.parent_id.in_(ids))
             .order_by(jobs.c.id)
         )
     }

@@ -19,8 +19,9 @@ from core.leakage.threat import ThreatModel
 from core.models.spec import ModelSpec
 from core.report.evidence import run_verdict, threshold
 from core.report.export import export_html, read_export
-from core.report.frames import RECOGNITION, axis, relate, score_frame, with_recognition
+from core.report.frames import RECOGNITION, axis, relate, with_recognition
 from core.report.records import Query
+from core.report.score_frames import score_frame
 from core.report.views import reconstruction_page
 from core.storage import schema
 from core.storage.store import Store

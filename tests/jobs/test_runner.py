@@ -15,6 +15,7 @@ from core.jobs.executors import InlineExecutor
 from core.jobs.queue import jobs_table, set_wanted, submit
 from core.jobs.runner import Runner
 from core.jobs.work import JobWork
+from core.metrics.sets import SET_METRICS
 from core.storage import schema
 from core.storage.store import Store, open_store
 from tests.jobs.conftest import attack_job, job_row, outcome, record
@@ -78,7 +79,9 @@ def test_scores_follow_as_a_child(store: Store) -> None:
     run_until_idle(store)
     child = next(row for row in rows(store, "jobs") if row.kind == "score")
     assert (child.parent_id, child.title, child.state, child.error) == (job.job_id, "Scores of first", "done", None)
-    scores = rows(store, "scores")
+    of_sets = [s for s in rows(store, "scores") if s.subject_kind == "set"]
+    assert {s.metric for s in of_sets} == set(SET_METRICS)  # each with its reason: no weights, and 4 pictures
+    scores = [s for s in rows(store, "scores") if s.subject_kind == "pairing"]
     # every metric has a row for each of the 8 chosen reconstructions: a value, or the reason why there is none
     assert len(scores) == 8 * len({s.metric for s in scores})
     assert {s.subject_id for s in scores} == {p.id for p in rows(store, "pairings") if chosen(store, p)}

@@ -142,7 +142,10 @@ def test_halves_hold_what_the_whole_held() -> None:
     first, second = split(ShardPlan("mismatched", (4, 5, 6), (7, 8, 9)))
     assert (first.targets + second.targets, first.donors + second.donors) == ((4, 5, 6), (7, 8, 9))
     assert split(ShardPlan("prior", (1,))) is None
-    assert [p for plan in plan_score(600) for p in plan.targets] == list(range(600))
+    assert [p for plan in plan_score(["attacked"] * 600) for p in plan.targets] == list(range(600))
+    mixed = plan_score(["attacked", "source"] * 300)  # never both in one shard, and none lost
+    assert [len(plan.targets) for plan in mixed] == [256, 44, 256, 44]
+    assert [{place % 2 for place in plan.targets} for plan in mixed] == [{0}, {0}, {1}, {1}]
 
 
 def progress(told: list[Event], seconds: float = 1e9) -> WorkerProgress:

@@ -10,7 +10,8 @@ from core.labels.annotators import annotator_id
 from core.labels.answers import answer, set_excluded, undo
 from core.labels.recognition import Recognition, recognition
 from core.labels.studies import StudyProgress, default_study, next_items, progress
-from core.report.frames import RECOGNITION, axis, labelled_runs, relate, score_frame, stored_metrics, with_recognition
+from core.report.frames import RECOGNITION, axis, relate, with_recognition
+from core.report.score_frames import labelled_runs, score_frame, stored_metrics
 from core.settings import load_settings
 from core.storage.store import Store, open_store
 from tests.filled_store import fill_store

@@ -24,8 +24,8 @@ from core.settings import Settings, load_settings
 TINY = WeightsRecord(
     "tiny-features",
     "A tiny network's convolutions",
-    ("AlexNet_Weights", "IMAGENET1K_V1"),
     "tiny-00000000.pth",
+    "https://127.0.0.1/tiny-00000000.pth",
     "",
     {"features.0.weight": (2, 3, 1, 1), "features.0.bias": (2,)},
 )
@@ -78,17 +78,53 @@ def test_shared_alexnet_is_found_under_the_weights_folder(shared: Path, settings
     assert found.sha256 == hashlib.sha256(found.path.read_bytes()).hexdigest()
 
 
-def test_records_fit_torchvision() -> None:
-    builders = {"alexnet": "alexnet", "vgg16": "vgg16", "squeezenet1_1": "squeezenet1_1"}
-    for name, record in WEIGHTS.items():
-        model = builders[name.removesuffix("-imagenet-features")]
-        with torch.device("meta"):
-            module = torchvision.models.get_model(model, weights=None)
-        state = {key: tuple(t.shape) for key, t in module.state_dict().items() if key.startswith("features.")}
-        assert record.shapes == state
-        url = getattr(torchvision.models, record.entry[0])[record.entry[1]].url
-        assert url.endswith("/" + record.cache_file)
+@pytest.mark.parametrize("model", ["alexnet", "vgg16", "squeezenet1_1"])
+def test_records_fit_torchvision(model: str) -> None:
+    record = WEIGHTS[f"{model}-imagenet-features"]
+    with torch.device("meta"):
+        module = torchvision.models.get_model(model, weights=None)
+    state = {key: tuple(t.shape) for key, t in module.state_dict().items() if key.startswith("features.")}
+    assert record.shapes == state
+    assert record.url == torchvision.models.get_model_weights(model).IMAGENET1K_V1.url
+
+
+def test_checksums_are_those_in_the_published_names() -> None:
+    for record in WEIGHTS.values():
         assert record.cache_file.endswith(f"-{record.sha256_prefix}.pth")
+        assert len(record.sha256_prefix) == 8
+        assert record.url.endswith("/" + record.cache_file)
+
+
+def test_inception_is_that_of_fid() -> None:
+    # FID's network has the layers of torchvision's Inception v3 without the auxiliary head (it pools and pads
+    # otherwise), and TensorFlow's 1008 classes. BatchNorm's counts of batches are left out; torch fills them in.
+    with torch.device("meta"):
+        module = torchvision.models.inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
+    state = {k: tuple(t.shape) for k, t in module.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert WEIGHTS["inception-fid"].shapes == state
+    assert len(state) == 94 * 5 + 2
+
+
+def test_inception_checkpoint_is_taken_in_and_loads_strictly(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.device("meta"):
+        module = torchvision.models.inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
+    state = {
+        key: torch.full(t.shape, 0.5) if t.is_floating_point() else torch.tensor(3)
+        for key, t in module.state_dict().items()
+    }
+    path = tmp_path / "inception.pth"
+    torch.save(state, path)
+    prefix = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    monkeypatch.setitem(
+        weights_module.WEIGHTS, "inception-fid", replace(WEIGHTS["inception-fid"], sha256_prefix=prefix)
+    )
+    found = find_weights("inception-fid", settings, download=True, url=path.as_uri())
+    assert isinstance(found, FoundWeights)
+    module.load_state_dict(load_file(found.path), strict=True, assign=True)
+    assert float(module.Mixed_7c.branch_pool.bn.running_var[0]) == 0.5
+    assert int(module.Mixed_7c.branch_pool.bn.num_batches_tracked) == 0
 
 
 def test_nothing_found_says_what_to_do(settings: Settings) -> None:

@@ -15,13 +15,11 @@ from core.labels.recognition import recognition
 from core.report.frames import (
     RECOGNITION,
     axis,
-    labelled_runs,
     points,
     relate,
-    score_frame,
-    stored_metrics,
     with_recognition,
 )
+from core.report.score_frames import labelled_runs, score_frame, stored_metrics
 from core.storage import schema
 from core.storage.scores import StoredScore, write_scores
 from core.storage.store import Store

@@ -4,6 +4,8 @@ import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import select
 
 from core.storage import schema
@@ -76,3 +78,32 @@ def test_a_reason_of_another_version_is_told_beside_the_older_value(database: Da
         ("1", 12.5, ""),
         ("2", None, "no weights"),
     ]
+
+
+ANSWERS = st.builds(
+    StoredScore,
+    st.just("pairing"),
+    st.integers(1, 2),
+    st.sampled_from(["attacked", "source"]),
+    st.sampled_from(["psnr", "lpips"]),
+    st.sampled_from(["1", "2"]),
+    st.sampled_from(["", "a" * 64]),
+    st.sampled_from([None, 1.0, 2.0, math.inf]),
+    st.just("a reason"),
+)
+
+
+@given(st.lists(ANSWERS, max_size=12))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
+def test_many_rows_at_once_are_as_one_after_the_other(database: Database, rows: list[StoredScore]) -> None:
+    columns = [column for column in schema.scores.c if column.name not in ("id", "created")]
+    told = []
+    for parts in ([[row] for row in rows], [rows]):
+        with database.write() as connection:
+            connection.execute(schema.scores.delete())
+            for part in parts:
+                write_scores(connection, part)
+            told.append(sorted(map(repr, connection.execute(select(*columns)))))
+    assert told[0] == told[1]

@@ -1,0 +1,143 @@
+"""One row a reconstruction, one column a metric: scores of one version and one set of weights, never mixed."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from sqlalchemy import ColumnElement, Connection, and_, or_, select
+
+from core.metrics.base import Metric
+from core.metrics.registry import METRICS
+from core.registry import look_up
+from core.report.names import short_name
+from core.storage.schema import jobs, originals, pairings, reconstructions, scores
+from core.storage.store import Store
+
+REFERENCE = "attacked"  # the pixels given to the victim
+OTHER_VERSIONS = "of_another_version"  # in a frame's attrs
+
+
+def stored_metrics(store: Store) -> tuple[Metric, ...]:
+    """The registered metrics of which the store holds a pair's value (infinities too) of the present version.
+
+    In registry order, diagnostics last.
+    """
+    valued = or_(scores.c.value.is_not(None), scores.c.special.is_not(None))
+    query = (
+        select(scores.c.metric, scores.c.metric_version).where(scores.c.subject_kind == "pairing", valued).distinct()
+    )
+    with store.database.read() as connection:
+        stored = {(row.metric, row.metric_version) for row in connection.execute(query)}
+    found = [metric for metric in METRICS.values() if (metric.name, metric.version) in stored]
+    return tuple(sorted(found, key=lambda metric: metric.diagnostic))
+
+
+def labelled_runs(store: Store) -> dict[int, str]:
+    """Title by id of the runs that have reconstructions to judge, newest first."""
+    query = (
+        select(jobs.c.id, jobs.c.title)
+        .where(jobs.c.id.in_(select(reconstructions.c.job_id).where(_attacked()).distinct()))
+        .order_by(jobs.c.id.desc())
+    )
+    with store.database.read() as connection:
+        return {row.id: row.title for row in connection.execute(query)}
+
+
+def score_frame(
+    store: Store, metrics: Sequence[str], run: int | None = None, reference: str = REFERENCE
+) -> pd.DataFrame:
+    """One row for each chosen reconstruction of an attack (no controls), of one run or of all.
+
+    Index: reconstruction id. Columns: name (of the original), run, run_title, image_sha, original, method (of the
+    pairing), then one for each of `metrics`: float, ±inf as such, NaN where it is unscored. reference: "attacked", or
+    "source" for the un-augmented original, which only some reconstructions have. All scores of a metric are of its
+    present version and of one set of weights, the newest that gave a value; what was scored with others is NaN, and
+    counted: see `of_another_version`.
+    """
+    elsewhere = {}
+    with store.database.read() as connection:
+        frame = _subjects(connection, run, reference)
+        for name in metrics:
+            values, others = _values(connection, look_up(METRICS, name, "metric"), run, reference)
+            frame[name] = frame["pairing"].map(values).astype(float)
+            elsewhere[name] = len(others - values.keys())
+    frame = frame.drop(columns="pairing")
+    frame.attrs[OTHER_VERSIONS] = elsewhere
+    return frame
+
+
+def of_another_version(frame: pd.DataFrame) -> dict[str, int]:
+    """By metric, how many rows of a `score_frame` have a value, but of another version or with other weights."""
+    found: dict[str, int] = frame.attrs.get(OTHER_VERSIONS, {})
+    return found
+
+
+def other_version_words(frame: pd.DataFrame) -> str:
+    """A sentence about what is left out because it was scored by another version, or ""."""
+    counts = {name: count for name, count in of_another_version(frame).items() if count}
+    if not counts:
+        return ""
+    parts = [f"{count} of {short_name(name)}" for name, count in counts.items()]
+    one = sum(counts.values()) == 1
+    return (
+        f"Left out: {' and '.join(parts)}, scored by another version of the metric or with other weights; scores of "
+        f"different versions are never mixed. {'It is' if one else 'They are'} scored anew in the background."
+    )
+
+
+def _attacked() -> ColumnElement[bool]:
+    """What correlations are about: the attack's own choices, without controls."""
+    return and_(reconstructions.c.chosen, reconstructions.c.role == "attack")
+
+
+def _subjects(connection: Connection, run: int | None, reference: str) -> pd.DataFrame:
+    query = (
+        select(
+            reconstructions.c.id,
+            originals.c.name,
+            reconstructions.c.job_id,
+            jobs.c.title,
+            reconstructions.c.image_sha,
+            originals.c.id,
+            pairings.c.method,
+            pairings.c.id,
+        )
+        .join(pairings, pairings.c.reconstruction_id == reconstructions.c.id)
+        .join(originals, originals.c.id == pairings.c.original_id)
+        .join(jobs, jobs.c.id == reconstructions.c.job_id)
+        .where(_attacked(), pairings.c.reference == reference)
+        .order_by(reconstructions.c.id)
+    )
+    if run is not None:
+        query = query.where(reconstructions.c.job_id == run)
+    columns = ["id", "name", "run", "run_title", "image_sha", "original", "method", "pairing"]
+    rows = [tuple(row) for row in connection.execute(query)]
+    return pd.DataFrame(rows, columns=columns).set_index("id")
+
+
+def _values(
+    connection: Connection, metric: Metric, run: int | None, reference: str
+) -> tuple[dict[int, float], set[int]]:
+    """(value by pairing id of one version and its weights, pairings with a value of any version or weights)."""
+    query = (
+        select(scores.c.subject_id, scores.c.metric_version, scores.c.weights_hash, scores.c.value, scores.c.special)
+        .join(pairings, and_(pairings.c.id == scores.c.subject_id, pairings.c.reference == scores.c.reference))
+        .join(reconstructions, reconstructions.c.id == pairings.c.reconstruction_id)
+        .where(
+            _attacked(),
+            scores.c.metric == metric.name,
+            scores.c.subject_kind == "pairing",
+            scores.c.reference == reference,
+            or_(scores.c.value.is_not(None), scores.c.special.is_not(None)),
+        )
+        .order_by(scores.c.id)
+    )
+    if run is not None:
+        query = query.where(reconstructions.c.job_id == run)
+    by_weights: dict[str, dict[int, float]] = {}
+    newest, valued = "", set()
+    for subject, version, weights, value, special in connection.execute(query):
+        valued.add(subject)
+        if version == metric.version:
+            newest = weights
+            by_weights.setdefault(weights, {})[subject] = value if special is None else float(special)
+    return by_weights.get(newest, {}), valued
