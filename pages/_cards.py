@@ -12,7 +12,7 @@ from core.labels.protocols import PROTOCOLS
 from core.report.names import NEAREST, nearest_words, without_loss
 from core.report.records import Card
 from pages import _shared
-from pages._pictures import REFERENCE_WORDS, made_figure, map_figure, original_figure
+from pages._pictures import ORIGINAL_WORDS, made_figure, map_figure, original_figure
 from pages._scores import beside_html, scores_html
 from pages._shared import number
 
@@ -143,7 +143,7 @@ def status_html(card: Card, visible: bool) -> str:
     if card.pairing_method == NEAREST:
         lines.append(nearest_words(card.pairing_cost))
     if card.reference == "source":
-        lines.append("scored against the original before augmentation")
+        lines.append("scored against the un-augmented original")
     return "".join(f'<div class="status">{escape(line)}</div>' for line in lines)
 
 
@@ -169,4 +169,4 @@ def hidden_html(both: bool = False) -> str:
 
 def reference_words(reference: str) -> str:
     """What the scores compare with, in a sentence; "" for the usual."""
-    return "" if reference == "attacked" else f"Scores compare with the {REFERENCE_WORDS[reference]}. "
+    return "" if reference == "attacked" else f"Scores compare with the {ORIGINAL_WORDS[reference]}. "

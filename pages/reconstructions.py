@@ -13,6 +13,7 @@ from core.report.export import export_html
 from core.report.labels_recovered import label_recovery
 from core.report.names import short_name
 from core.report.records import Card, CardPage, Query
+from core.report.references import references
 from core.report.runs import Run, run
 from core.report.verdict_words import CONTROL_RULE
 from core.report.views import (
@@ -22,7 +23,6 @@ from core.report.views import (
     image_pairs,
     metric_names,
     reconstruction_page,
-    references,
     role_counts,
     unscored_metrics,
 )
