@@ -35,6 +35,12 @@ page = st.navigation(
             help="One run: its verdict, and every reconstruction beside its original with all scores.",
         ),
         st.Page(
+            "pages/metrics.py",
+            title="Metrics",
+            icon=":material/straighten:",
+            help="What each score sees and misses, where they contradict each other, and the weights they need.",
+        ),
+        st.Page(
             "pages/label.py",
             title="Label",
             icon=":material/keyboard:",

@@ -1,7 +1,8 @@
 """Write assets/weights: the names and shapes of pretrained networks' tensors, `python -m benchmarks.weights_shapes`.
 
 core.models.weights compares files with these tables without importing torch. The networks are built without numbers
-and nothing is downloaded. `inception-fid` needs torch-fidelity (pip install torch-fidelity).
+and nothing is downloaded. `inception-fid` needs the package torch-fidelity, the vision transformers timm. Where a file
+is published, and its checksum, stand in assets/weights/weights.json, which is written by hand.
 """
 
 import argparse
@@ -53,11 +54,18 @@ def _inception() -> Mapping[str, torch.Tensor]:
     return network.state_dict()
 
 
+def _timm(model: str) -> Mapping[str, torch.Tensor]:
+    network: nn.Module = importlib.import_module("timm").create_model(model, pretrained=False)
+    return network.state_dict()
+
+
 BUILDERS: dict[str, Callable[[], Mapping[str, torch.Tensor]]] = {
     "alexnet-imagenet-features": lambda: _features("alexnet"),
     "vgg16-imagenet-features": lambda: _features("vgg16"),
     "squeezenet1_1-imagenet-features": lambda: _features("squeezenet1_1"),
     "inception-fid": _inception,
+    "dino-vits16": lambda: _timm("vit_small_patch16_224.dino"),
+    "clip-vitb32": lambda: _timm("vit_base_patch32_clip_quickgelu_224.openai"),
 }
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 from core.__main__ import COMMANDS, main
 from core.attacks import ATTACKS
 from core.commands.audit_threat import add_threat_arguments
+from core.commands.score import add_arguments as add_score_arguments
 from core.leakage.defences import DEFENCES
 from core.metrics.registry import METRICS
 
@@ -62,6 +63,18 @@ def test_every_defence_is_in_the_docs(name: str) -> None:
 @pytest.mark.parametrize("flag", sorted(audit_flags()))
 def test_every_flag_of_the_threat_model_is_in_the_docs(flag: str) -> None:
     assert f"`{flag}" in (ROOT / "docs" / "threat-models.md").read_text(encoding="utf-8")
+
+
+def score_flags() -> list[str]:
+    """The flags of `score`."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_score_arguments(parser)
+    return [flag for action in parser._actions for flag in action.option_strings]
+
+
+@pytest.mark.parametrize("flag", sorted(score_flags()))
+def test_every_flag_of_score_is_in_the_docs(flag: str) -> None:
+    assert flag in (ROOT / "docs" / "scoring.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", sorted(METRICS))

@@ -75,16 +75,20 @@ def summary(result: AuditResult) -> Iterator[str]:
 
     yield from (f"warning: {line}" for line in sorted(set(result.warnings)))
     roles = [role for role in ROLES if any(row.role == role for row in result.rows)]
-    yield "median            " + "".join(f"{role:>12}" for role in roles) + "   more leakage"
-    for name, values in result.scores.items():
-        if METRICS[name].diagnostic or all(value is None for value, _ in values):
-            continue
+    shown = [
+        name
+        for name, values in result.scores.items()
+        if not METRICS[name].diagnostic and any(value is not None for value, _ in values)
+    ]
+    width = max((len(name) for name in ("median", *shown)), default=0) + 1
+    yield f"{'median':<{width}}" + "".join(f"{role:>12}" for role in roles) + "   more leakage"
+    for name in shown:
         cells = []
         for role in roles:
-            numbers = [_number(v) for row, (v, _) in zip(result.rows, values, strict=True) if row.role == role]
-            found = [n for n in numbers if n is not None]
+            pairs = zip(result.rows, result.scores[name], strict=True)
+            found = [float(value) for row, (value, _) in pairs if row.role == role and value is not None]
             cells.append(f"{np.median(found):12.4g}" if found else f"{'–':>12}")
-        yield f"{name:<18}" + "".join(cells) + ("   ↑" if METRICS[name].direction == "higher" else "   ↓")
+        yield f"{name:<{width}}" + "".join(cells) + ("   ↑" if METRICS[name].direction == "higher" else "   ↓")
     missing: dict[str, list[str]] = {}
     for name, values in result.scores.items():
         if all(value is None for value, _ in values):

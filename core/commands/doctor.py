@@ -1,10 +1,15 @@
 """`python -m core doctor`: what this machine has and what is missing."""
 
 import argparse
+import contextlib
 import importlib.metadata
+import importlib.util
 import platform
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 from core import __version__
 from core.errors import UserError
@@ -13,10 +18,13 @@ from core.settings import Settings, load_settings
 HELP = "Say which devices, weights, database, storage and versions SemSight finds here."
 EXAMPLES = """examples:
   python -m core doctor
-  python -m core doctor --download      fetch the pretrained weights that LPIPS needs (0.8 GB), each with its checksum
+  python -m core doctor --download      fetch the pretrained weights that metrics need (1.3 GB), each with its checksum
   SEMSIGHT_HOME=/data/semsight python -m core doctor
 """
-PACKAGES = ("torch", "torchvision", "streamlit", "lpips", "scikit-image", "scipy", "pandas", "dask", "sqlalchemy")
+PACKAGES = (
+    *("torch", "torchvision", "streamlit", "lpips", "torchmetrics", "scikit-image", "scipy"),
+    *("pandas", "pyarrow", "dask", "sqlalchemy"),
+)
 
 Finding = tuple[bool, str, str]  # fine?, what, what was found
 
@@ -30,10 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Print one line a finding; 0 unless the store cannot be used or a download that was asked for failed."""
     settings = load_settings()
     usable = True
+    needed = {"storage", "database"} | (_downloadable() if arguments.download else set())
     for fine, subject, found in _findings(settings, arguments.download):
-        print(f"{'ok     ' if fine else 'missing'}  {subject:<32} {found}")
-        needed = subject in ("storage", "database") or (arguments.download and subject.endswith("-features"))
-        usable = usable and (fine or not needed)
+        print(f"{'ok     ' if fine else 'missing'}  {subject:<32} {found}", flush=True)
+        usable = usable and (fine or subject not in needed)
     return 0 if usable else 1
 
 
@@ -42,7 +50,10 @@ def _findings(settings: Settings, download: bool) -> Iterator[Finding]:
     yield from (_package(name) for name in PACKAGES)
     yield from _devices()
     yield from _store(settings)
+    yield from _optional()
     yield from _weights(settings, download)
+    yield from _judges(settings)
+    yield from _metrics(settings)
 
 
 def _package(name: str) -> Finding:
@@ -78,19 +89,88 @@ def _store(settings: Settings) -> Iterator[Finding]:
     yield True, "database", make_url(settings.database_url).render_as_string(hide_password=True)
 
 
+def _optional() -> Iterator[Finding]:
+    """Packages that only some metrics need."""
+    from core.metrics.registry import METRICS
+
+    users: dict[str, list[str]] = {}
+    for metric in METRICS.values():
+        for package in metric.packages:
+            users.setdefault(package, []).append(metric.name)
+    for package, names in users.items():
+        if importlib.util.find_spec(package) is None:
+            yield False, package, f"optional; pip install {package} brings {', '.join(names)}"
+            continue
+        try:
+            yield True, package, importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            yield True, package, "installed, its version is not known"
+
+
+def _downloadable() -> set[str]:
+    from core.models.weights import WEIGHTS
+
+    return {record.name for record in WEIGHTS.values() if record.sha256}
+
+
 def _weights(settings: Settings, download: bool) -> Iterator[Finding]:
-    from core.metrics.registry import METRICS, availability
     from core.models.weights import WEIGHTS, MissingWeights, find_weights
 
-    for name in WEIGHTS:
-        found = find_weights(name, settings, download=download)
+    for name, record in WEIGHTS.items():
+        with _bar(name, record.mebibytes) as progress:
+            found = find_weights(name, settings, download=download, progress=progress)
         if isinstance(found, MissingWeights):
-            yield False, name, found.reason
+            how = f" It has {record.mebibytes} MiB, licence {record.licence}." if record.sha256 else ""
+            yield False, name, found.reason + how
         else:
             yield True, name, f"{found.path} (sha256 {found.sha256[:12]})"
-    for name, reason in availability(settings).items():
-        metric = METRICS[name]
+
+
+@contextlib.contextmanager
+def _bar(name: str, mebibytes: int) -> Iterator[Callable[[int, int | None], None]]:
+    """What a download calls as it goes: a bar on a terminal, nothing elsewhere, and nothing before its first bytes."""
+    from tqdm import tqdm
+
+    bars: list[Any] = []
+
+    def progress(done: int, total: int | None) -> None:
+        if not bars:
+            size = total or mebibytes << 20
+            bars.append(tqdm(desc=name, total=size, unit="B", unit_scale=True, disable=not sys.stderr.isatty()))
+        bars[0].update(done - bars[0].n)
+
+    try:
+        yield progress
+    finally:
+        for bar in bars:
+            bar.close()
+
+
+def _judges(settings: Settings) -> Iterator[Finding]:
+    from core.models.judges import find_judges
+
+    judges = find_judges(settings)
+    for judge in judges.found:
+        accuracy = "" if judge.held_out_accuracy is None else f", held-out accuracy {judge.held_out_accuracy:.0%}"
+        classes = ", ".join(judge.spec.class_names[:6]) + (", …" if len(judge.spec.class_names) > 6 else "")
+        where = "with SemSight" if judge.bundled else str(judge.path)
+        yield True, f"judge {judge.name}", f"{where} (sha256 {judge.sha256[:12]}){accuracy}; {classes}"
+    for name, fault in judges.faults.items():
+        yield False, f"judge {name}", fault
+
+
+def _metrics(settings: Settings) -> Iterator[Finding]:
+    from core.metrics.registry import METRICS, unavailable
+    from core.metrics.sets import SET_METRICS, missing_for_set
+
+    for name, metric in METRICS.items():
         if metric.diagnostic:
             continue
-        needs = f"needs {', '.join(metric.needs)} (above); python -m core doctor --download fetches it"
-        yield not reason, f"metric {name}", (needs if metric.needs else reason) if reason else "available"
+        # that an audit brings more than this machine has is nothing that is missing here
+        reason = unavailable(replace(metric, lacks=None), settings)
+        if any(need in reason for need in metric.needs):
+            reason = f"needs {', '.join(metric.needs)} (above)"
+        yield not reason, f"metric {name}", reason or ("available in an audit" if metric.lacks else "available")
+    for name, one in SET_METRICS.items():
+        missing = f"needs {', '.join(one.needs)} (above)" if missing_for_set(one, settings) else ""
+        yield not missing, f"metric {name}", missing or "available"

@@ -1,41 +1,40 @@
 """`python -m core score`: score reconstructions against their originals, paired by file name."""
 
 import argparse
-import csv
-import io
+import platform
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
 from core.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from core.metrics.base import Score
+    from core.commands.score_files import Pairing
+    from core.commands.score_progress import Progress
+    from core.commands.score_run import Outcome, Plan
+    from core.commands.score_table import Table
+    from core.metrics.sets import SetMetric
 
 HELP = "Score reconstructions against their originals, paired by file name."
-EXAMPLES = """Pairs are made by the file's name without its ending; PNG, JPEG and WebP are read. The weights of LPIPS
-are looked for under SEMSIGHT_WEIGHTS (see `python -m core doctor`). Without --metrics all that can be computed are.
+EXAMPLES = """Pairs are made by the file's path below the folder without its ending: faces/3.png and faces/3.jpg are a
+pair called faces/3. PNG, JPEG and WebP are read, mixed as they come. Without --metrics all that can be computed are;
+the weights of LPIPS and others are looked for under SEMSIGHT_WEIGHTS (see `python -m core doctor`).
+
+Beside scores.csv lie scores.csv.json (what was run; in a Parquet file it is the metadata), scores.csv.reasons.csv (why
+cells are empty, if any are) and, until all is done, scores.csv.partial: a run that was stopped goes on from it when the
+same command is given again.
 
 examples:
   python -m core score --originals originals --reconstructions reconstructions --out scores.csv
   python -m core score --originals a --reconstructions b --metrics mse,psnr,ssim,lpips_alex --out scores.csv
+  python -m core score --originals a --reconstructions b --out scores.parquet --device cuda --progress
+  python -m core score --originals a --reconstructions b --out scores.csv --restart
+  python -m core score --originals a --reconstructions b --out scores.csv --sets fid,kid
 """
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".svg", ".avif", ".heic")
-AT_ONCE = 64  # pairs held in memory
-PIXELS_AT_ONCE = 1 << 24  # of the originals held in memory, beyond the first
-
-
-@dataclass
-class Outcome:
-    """What was found: rows (name -> metric -> score), and complaints for standard error."""
-
-    rows: dict[str, dict[str, "Score"]] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
+BATCHES = {"cpu": 64, "cuda": 512}  # pairs at once
+FAULTS_SHOWN = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,170 +44,218 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reconstructions", type=Path, required=True, metavar="FOLDER", help="what attacks made of them"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE.csv", help="one row a pair, one column a metric"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="FILE.csv or FILE.parquet: a row a pair, a column a metric",
     )
     parser.add_argument(
         "--metrics", metavar="NAME,NAME,…", help="which metrics, in which order (all that are available)"
     )
+    parser.add_argument(
+        "--sets",
+        nargs="?",
+        const="all",
+        metavar="NAME,…",
+        help="compare the two folders as sets too, by these metrics or by all: printed, and in OUT.sets.json",
+    )
+    parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or cuda:1 (default: auto)")
+    parser.add_argument("--batch", type=int, metavar="N", help="most pairs at once (64, on a GPU 512)")
+    parser.add_argument("--progress", action="store_true", help="a line now and then where there is no terminal")
+    parser.add_argument("--restart", action="store_true", help="forget what an interrupted run has scored")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Pair, score, write; 0 only if every image found its partner and every metric asked for has a value everywhere."""
-    from core.commands.output import listed, write_text
-    from core.metrics.registry import METRICS, availability
-    from core.registry import look_up
+    from core.commands.score_files import pair_folders
+    from core.commands.score_journal import Journal
+    from core.commands.score_progress import Progress
+    from core.commands.score_run import Outcome, Plan, score_all
+    from core.commands.score_sets import set_metrics
+    from core.commands.score_table import Table, check_out, companion, write_table
 
     settings = load_settings()
-    asked = _names(arguments.metrics)
-    for name in asked:
-        look_up(METRICS, name, "metric")
-    originals, reconstructions = _images(arguments.originals), _images(arguments.reconstructions)
-    names = [name for name in originals if name in reconstructions]
-    if not names:
-        raise UserError(
-            f"No image of {arguments.originals.name!r} has the name of one of {arguments.reconstructions.name!r}; "
-            "give both files of a pair one name."
-        )
-    metrics = asked or [name for name, metric in METRICS.items() if not metric.diagnostic]
-    missing = {name: reason for name, reason in availability(settings).items() if reason and name in metrics}
-    wanted = [name for name in metrics if name not in missing]
-    outcome = _score(names, originals, reconstructions, wanted, settings)
-    reasons = missing | _reasons(outcome.rows, wanted)
-    columns = [
-        m for m in metrics if asked or any(m in row and row[m].value is not None for row in outcome.rows.values())
-    ]
-    write_text(arguments.out, _csv(names, outcome.rows, columns))
+    check_out(arguments.out)
+    metrics, missing = _metrics(arguments.metrics, settings)
+    sets = set_metrics(arguments.sets)
+    pairing = pair_folders(arguments.originals, arguments.reconstructions)
+    device = _device(arguments.device or settings.device)
+    batch = _batch(arguments.batch, device)
+    computed = {name: _identity(name, settings, device) for name in metrics if name not in missing}
+    plan = Plan(pairing, computed, settings, device, batch)
+    table, outcome = Table(pairing.names, metrics), Outcome()
+    for name, reason in missing.items():
+        table.spoil_column(name, reason)
 
-    complaints = [f"only among the {where}: {listed(alone)}." for where, alone in _alone(originals, reconstructions)]
-    for line in [*complaints, *outcome.faults]:
+    with Journal(companion(arguments.out, ".partial"), restart=arguments.restart) as journal:
+        progress = Progress(len(pairing.names), lines=arguments.progress)
+        try:
+            with progress:
+                score_all(plan, journal, table, outcome, progress)
+            columns = [m for m in metrics if arguments.metrics or _scored(table, m)]
+            write_table(arguments.out, table, columns, _record(arguments, plan, table, outcome, missing))
+            unscored = _score_sets(arguments, plan, sets) if sets else {}
+        except KeyboardInterrupt:
+            return _stopped(progress)
+        journal.remove()
+    status = _report(arguments, pairing, outcome, missing | _gaps(table, computed, outcome))
+    return max(status, _say(unscored, asked=arguments.sets != "all"))
+
+
+def _stopped(progress: "Progress") -> int:
+    how = "give the same command again to go on" if progress.seen else "nothing was scored yet"
+    print(f"error: stopped by you after {progress.seen:,} of {progress.total:,} pairs; {how}.", file=sys.stderr)
+    return 130
+
+
+def _score_sets(arguments: argparse.Namespace, plan: "Plan", metrics: "Sequence[SetMetric]") -> dict[str, str]:
+    """Score the folders as sets, print and write the values; names -> reason of those without one."""
+    from core.commands.score_progress import Progress
+    from core.commands.score_sets import score_sets, set_lines, write_sets
+
+    with Progress(len(plan.pairing.names), lines=arguments.progress) as progress:
+        scores = score_sets(plan, metrics, progress)
+    write_sets(arguments.out, scores)
+    for line in set_lines(scores):
+        print(line)
+    names: dict[str, list[str]] = {}
+    for one in scores:
+        if one.value is None:
+            names.setdefault(one.reason, []).append(one.metric.name)
+    return {", ".join(those): reason for reason, those in names.items()}
+
+
+def _metrics(text: str | None, settings: Settings) -> tuple[list[str], dict[str, str]]:
+    """The metrics asked for (without: all of pairs), each once, and why some cannot be computed here."""
+    from core.metrics.registry import METRICS, availability
+    from core.metrics.sets import SET_METRICS
+    from core.registry import look_up
+
+    asked = [] if text is None else list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if text is not None and not asked:
+        raise UserError("--metrics names no metric; give names such as mse,psnr or leave it out.")
+    for name in asked:
+        if name in SET_METRICS:
+            raise UserError(
+                f"{name} compares the two folders as sets, not pair by pair; ask for it with --sets {name}."
+            )
+        look_up(METRICS, name, "metric")
+    metrics = asked or [name for name, metric in METRICS.items() if not metric.diagnostic]
+    reasons = availability(settings)
+    return metrics, {name: reasons[name] for name in metrics if reasons[name]}
+
+
+def _identity(name: str, settings: Settings, device: str) -> str:
+    """What a stored value of this metric depends on beside the two files."""
+    from core.metrics.registry import METRICS, library_of, weights_hash
+
+    metric = METRICS[name]
+    weights = weights_hash(name, settings)[:16] or "none"
+    return f"{name} | {metric.version} | weights {weights} | {library_of(metric)} | {device.partition(':')[0]}"
+
+
+def _device(name: str) -> str:
+    """The device by torch's name; UserError for one that is not here."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, place = name.partition(":")
+    if kind not in BATCHES or (place and not place.isdecimal()) or (kind == "cpu" and place):
+        raise UserError(f"--device must be auto, cpu, cuda or cuda:1, not {name[:40]!r}.")
+    if kind == "cuda" and int(place or 0) >= torch.cuda.device_count():
+        raise UserError(f"There is no GPU for --device {name} here; leave it out, or give cpu.")
+    return name
+
+
+def _batch(asked: int | None, device: str) -> int:
+    if asked is not None and asked < 1:
+        raise UserError(f"--batch must be at least 1, not {asked}.")
+    return asked or BATCHES[device.partition(":")[0]]
+
+
+def _scored(table: "Table", metric: str) -> bool:
+    values = table.column(metric)
+    return bool((values == values).any())
+
+
+def _gaps(table: "Table", metrics: "Sequence[str] | dict[str, str]", outcome: "Outcome") -> dict[str, str]:
+    """For each metric with gaps the first reason, and for how many of the pairs that could be read."""
+    faults = set(outcome.faults)
+    gaps = {}
+    for metric in metrics:
+        values = table.column(metric)
+        rows = (values != values).nonzero()[0]
+        reasons = [reason for row in rows if (reason := table.reason(int(row), metric)) not in faults]
+        if reasons:
+            gaps[metric] = f"{reasons[0]} ({len(reasons):,} of {len(table.names) - len(outcome.faults):,} pairs)"
+    return gaps
+
+
+def _report(arguments: argparse.Namespace, pairing: "Pairing", outcome: "Outcome", reasons: dict[str, str]) -> int:
+    """Say on standard error what is missing; the exit status."""
+    complaints = [*_alone(pairing), *outcome.faults[:FAULTS_SHOWN]]
+    if len(outcome.faults) > FAULTS_SHOWN:
+        more = len(outcome.faults) - FAULTS_SHOWN
+        complaints.append(f"{more:,} more pairs could not be scored; {arguments.out.name}.reasons.csv names them all.")
+    if outcome.resumed:
+        print(f"note: {outcome.resumed:,} of {len(pairing.names):,} pairs had been scored before.", file=sys.stderr)
+    for line in complaints:
         print(f"error: {line}", file=sys.stderr)
+    status = _say(reasons, asked=arguments.metrics is not None)
+    return 1 if complaints else status
+
+
+def _say(reasons: dict[str, str], *, asked: bool) -> int:
+    """Name what could not be computed: an error where it was asked for by name, else a note."""
     for name, reason in reasons.items():
         print(f"{'error' if asked else 'note'}: {name}: {reason}", file=sys.stderr)
-    return 1 if complaints or outcome.faults or (asked and reasons) else 0
+    return 1 if asked and reasons else 0
 
 
-def _names(text: str | None) -> list[str]:
-    """The metrics asked for, each once; empty: all that are available."""
-    if text is None:
-        return []
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if not names:
-        raise UserError("--metrics names no metric; give names such as mse,psnr or leave it out.")
-    return names
+def _alone(pairing: "Pairing") -> Iterator[str]:
+    from core.commands.output import listed
+    from core.commands.score_files import SHOWN
+    from core.names import safe_text
 
-
-def _images(folder: Path) -> dict[str, Path]:
-    """The images of a folder by the name of the file without its ending, in natural order."""
-    from core.images.folder import natural_key
-
-    if not folder.is_dir():
-        raise UserError(f"{str(folder)!r} is no folder; expected a folder of images.")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir(), key=lambda p: (natural_key(p.name), p.name)):
-        if path.name.startswith(".") or path.suffix.lower() not in ENDINGS or not path.is_file():
-            continue
-        if path.stem in found:
-            raise UserError(f"{folder.name!r} holds {found[path.stem].name} and {path.name}; keep one image a name.")
-        found[path.stem] = path
-    if not found:
-        raise UserError(f"The folder {folder.name!r} holds no PNG, JPEG or WebP image.")
-    return found
-
-
-def _alone(originals: dict[str, Path], reconstructions: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:
-    for where, these, others in (
-        ("originals", originals, reconstructions),
-        ("reconstructions", reconstructions, originals),
-    ):
-        names = [name for name in these if name not in others]
+    for where, names in pairing.alone().items():
         if names:
-            yield where, names
+            yield f"only among the {where}: {listed([safe_text(name, SHOWN) for name in names])}."
 
 
-def _score(
-    names: Sequence[str],
-    originals: dict[str, Path],
-    reconstructions: dict[str, Path],
-    metrics: Sequence[str],
-    settings: Settings,
-) -> Outcome:
-    """Score all pairs, a few at a time."""
-    from tqdm import tqdm
+def _record(
+    arguments: argparse.Namespace, plan: "Plan", table: "Table", outcome: "Outcome", missing: dict[str, str]
+) -> dict[str, Any]:
+    """All that is needed to run it again, and to see whether the same files would be scored."""
+    import importlib.metadata
 
-    from core.metrics.scoring import score_pairs
+    import core
+    from core.commands.score_table import shown_name
+    from core.metrics.registry import METRICS, library_of, weights_hash
 
-    outcome = Outcome()
-    with tqdm(total=len(names), unit="pair", disable=not sys.stderr.isatty()) as bar:
-        for piece in _pieces(names, originals, reconstructions, outcome.faults):
-            found = score_pairs([p[1] for p in piece], [p[2] for p in piece], metrics, settings)
-            for place, (name, _, _) in enumerate(piece):
-                outcome.rows[name] = {metric: scores[place] for metric, scores in found.items()}
-            bar.update(len(piece))
-    return outcome
-
-
-Pair = tuple[str, "np.ndarray", "np.ndarray"]
-
-
-def _pieces(
-    names: Sequence[str], originals: dict[str, Path], reconstructions: dict[str, Path], faults: list[str]
-) -> Iterator[list[Pair]]:
-    """Decoded pairs of one size each, a few at a time; a pair that is not one becomes a sentence in `faults`."""
-    piece: list[Pair] = []
-    pixels = 0
-    for name in names:
-        try:
-            original, reconstruction = _decoded(originals[name]), _decoded(reconstructions[name])
-        except UserError as error:
-            faults.append(str(error))
-            continue
-        if original.shape != reconstruction.shape:
-            faults.append(f"{name}: {_sizes(original, reconstruction)}; save both in one size.")
-            continue
-        if piece and (len(piece) == AT_ONCE or pixels + original.size // 3 > PIXELS_AT_ONCE):
-            yield piece
-            piece, pixels = [], 0
-        piece.append((name, original, reconstruction))
-        pixels += original.size // 3
-    if piece:
-        yield piece
-
-
-def _sizes(original: "np.ndarray", reconstruction: "np.ndarray") -> str:
-    (h, w), (rh, rw) = original.shape[:2], reconstruction.shape[:2]
-    return f"the original is {w}×{h} pixels and the reconstruction {rw}×{rh}"
-
-
-def _decoded(path: Path) -> "np.ndarray":
-    from core.images.intake import MAX_BYTES, take_in_image
-
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"{path.name} cannot be read ({error.strerror}).") from None
-    return take_in_image(data, path.name).pixels
-
-
-def _reasons(rows: dict[str, dict[str, "Score"]], metrics: Sequence[str]) -> dict[str, str]:
-    """For each metric with gaps the first reason, and for how many pairs there is none."""
-    reasons = {}
-    for metric in metrics:
-        gaps = [row[metric].reason for row in rows.values() if row[metric].value is None]
-        if gaps:
-            reasons[metric] = f"{gaps[0]} ({len(gaps):,} of {len(rows):,} pairs)"
-    return reasons
-
-
-def _csv(names: Sequence[str], rows: dict[str, dict[str, "Score"]], metrics: Sequence[str]) -> str:
-    """One row a pair; an infinity is written inf, a missing value is empty."""
-    from core.tables import safe_cell
-
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["name", *metrics])
-    for name in names:
-        scores = (rows.get(name, {}).get(metric) for metric in metrics)
-        values = ("" if score is None or score.value is None else repr(float(score.value)) for score in scores)
-        writer.writerow([safe_cell(name), *values])
-    return buffer.getvalue()
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "pillow")}
+    return {
+        "semsight": core.__version__,
+        "command": "score",
+        "originals": shown_name(str(arguments.originals)),
+        "reconstructions": shown_name(str(arguments.reconstructions)),
+        "device": plan.device,
+        "batch": plan.batch,
+        "pairs": len(table.names),
+        "inputs_sha256": outcome.inputs,
+        "metrics": {
+            name: {
+                "version": METRICS[name].version,
+                "weights_hash": weights_hash(name, plan.settings),
+                "library": library_of(METRICS[name]),
+                "more_leakage": METRICS[name].direction,
+                "scored": int((table.column(name) == table.column(name)).sum()),
+            }
+            for name in plan.metrics
+        },
+        "unavailable": missing,
+        "unmatched": {where: [shown_name(n) for n in names] for where, names in plan.pairing.alone().items()},
+        "faults": outcome.faults,
+        "versions": {"python": platform.python_version(), **versions},
+    }

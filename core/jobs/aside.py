@@ -44,20 +44,33 @@ def lpips_map(settings: Settings, original_png: bytes, reconstruction_png: bytes
     return service.ask(Question(key, data, _read_map, settings.home))
 
 
-def example_scores(settings: Settings, pairs: Sequence[tuple[np.ndarray, np.ndarray]], names: Sequence[str]) -> Answer:
-    """Scores of a few pairs of (H, W, 3) uint8 pictures: {metric: [Score for each pair]}, as score_pairs gives them."""
+def example_scores(
+    settings: Settings,
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    names: Sequence[str],
+    classes: Sequence[str | None] = (),
+) -> Answer:
+    """Scores of a few pairs of (H, W, 3) uint8 pictures: {metric: [Score for each pair]}, as score_pairs gives them.
+
+    classes: the pairs' true classes by name, for the metrics that ask; empty where they are not known.
+    """
     try:
         marks = [_mark(name, settings) for name in names]
-        _check(pairs)
+        _check(pairs, classes)
     except UserError as error:
         return Answer(True, problem=str(error))
     digests = [hashlib.sha256(f"{one.shape}".encode() + one.tobytes()).hexdigest() for pair in pairs for one in pair]
-    header = {"what": "scores", "names": list(names), "count": len(pairs), "settings": _plain(settings)}
+    known = list(classes) or [None] * len(pairs)
+    header = {"what": "scores", "names": list(names), "classes": known, "settings": _plain(settings)}
     arrays = {f"{side}{i}": one for i, pair in enumerate(pairs) for side, one in zip("or", pair, strict=True)}
-    return service.ask(Question(_key("scores", *marks, *digests), pack(header, arrays), _read_scores, settings.home))
+    return service.ask(
+        Question(_key("scores", *marks, *digests, str(known)), pack(header, arrays), _read_scores, settings.home)
+    )
 
 
-def _check(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+def _check(pairs: Sequence[tuple[np.ndarray, np.ndarray]], classes: Sequence[str | None]) -> None:
+    if classes and len(classes) != len(pairs):
+        raise UserError(f"Expected a class for each of {len(pairs)} pairs, got {len(classes)}; leave them out.")
     if len(pairs) > MOST_PAIRS:
         raise UserError(f"At most {MOST_PAIRS} pairs are scored at once, got {len(pairs)}; run a score job.")
     for pair in pairs:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from core.errors import UserError
 from core.jobs.packing import pack, unpack
+from core.metrics.base import Context
 from core.metrics.lpips import BACKBONES, spatial_map
 from core.metrics.registry import METRICS, unavailable
 from core.metrics.scoring import MOST_NETWORK_PIXELS, score_pairs
@@ -86,8 +87,6 @@ def _map(header: dict[str, Any], arrays: dict[str, np.ndarray], settings: Settin
         raise UserError(reason)
     import torch
 
-    from core.metrics.base import Context
-
     torch.set_num_threads(settings.threads)
     x, y = (torch.from_numpy(np.array(one)).permute(2, 0, 1)[None].float() / 255 for one in (original, reconstruction))
     with torch.inference_mode():
@@ -106,8 +105,9 @@ def _scores(header: dict[str, Any], arrays: dict[str, np.ndarray], settings: Set
     import torch
 
     torch.set_num_threads(settings.threads)
-    sides = [[arrays[f"{side}{i}"] for i in range(header["count"])] for side in "or"]
-    found = score_pairs(sides[0], sides[1], header["names"], settings)
+    classes = tuple(header["classes"])
+    sides = [[arrays[f"{side}{i}"] for i in range(len(classes))] for side in "or"]
+    found = score_pairs(sides[0], sides[1], header["names"], settings, context=Context(classes=classes))
     rows = {name: [[score.value, score.reason] for score in scores] for name, scores in found.items()}
     return pack({"scores": rows}, {})
 

@@ -21,8 +21,10 @@ class Context:
     [0, 1], normalises by itself and gives logits (N, classes); it is in eval mode. features: the same for (N, D), what
     the victim's last layer takes. labels: (N,) int64, the true classes as the victim counts them. channels: 3, or 1 for
     a victim of grey images, which gets the first channel. losses: (N,) float64, the attack's own loss, NaN where it has
-    none. classes: the N true classes by name, None where a name is not known. names: of the N originals, likewise.
-    victim_sha: sha256 of the victim's weights ("" if drawn), so that no victim is taken for an independent judge.
+    none. classes: the N true classes by name, None where a name is not known. victim_sha: sha256 of the victim's
+    weights ("" if drawn), so that no victim is taken for an independent judge. names: what the data set calls the N
+    originals (Prepared.name, such as "face-007"), None where not known, so that no judge is asked about an image that
+    it was trained on.
     """
 
     settings: Settings | None = None
@@ -32,8 +34,8 @@ class Context:
     channels: int = 3
     losses: np.ndarray | None = None
     classes: tuple[str | None, ...] | None = None
-    names: tuple[str | None, ...] | None = None
     victim_sha: str = ""
+    names: tuple[str | None, ...] | None = None
 
     def of(self, rows: np.ndarray) -> Context:
         """The context of these rows only."""
@@ -46,9 +48,9 @@ class Context:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A score of how alike an original and its reconstruction are.
+    """A score of how alike an original and its reconstruction are. Its fields are given by name.
 
     compute(originals, reconstructions, context) takes two (N, 3, H, W) float tensors in [0, 1] and a Context or
     None, and gives (N,). Grey images come as three equal channels.
@@ -60,19 +62,24 @@ class Metric:
     title: str
     direction: Literal["higher", "lower"]  # this end means MORE leakage (of a diagnostic: a closer fit)
     bounds: tuple[float, float]
-    unit: str  # "" or "dB"
-    kind: Literal["pair", "set"]
-    minimum_size: int  # smallest height or width, pixels
-    needs: tuple[str, ...]  # names of weights, empty if none
-    input_size: int | None  # pixels it resizes to; None: native size
+    unit: str = ""  # "" or "dB"
+    kind: Literal["pair", "set"] = "pair"
+    minimum_size: int = 1  # smallest height or width, pixels
+    needs: tuple[str, ...] = ()  # names of weights
+    input_size: int | None = None  # pixels it resizes to; None: native size
     version: str
     source: str
     compute: Callable[[torch.Tensor, torch.Tensor, Context | None], torch.Tensor]
     sees: str  # one sentence: what moves this score
     misses: str  # one sentence: what does not, or moves it for a wrong reason
+    # the same (N,), in float64, from two (N, H, W, 3) uint8 tensors: for metrics that cost less than converting does
+    compute_bytes: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
     library: str = ""  # package on the package index whose code or data computes it; "" where it is our own code
     packages: tuple[str, ...] = ()  # modules that must be installed beyond requirements.txt
     carried: Callable[[], str] | None = None  # sha256 of data that a package carries; UserError where it is missing
+    files: Callable[[Settings], str] | None = (
+        None  # sha256 of its files that are no record of WEIGHTS; UserError as above
+    )
     lacks: Callable[[Settings, Context | None], str] | None = None  # why it cannot be computed with this context, or ""
     diagnostic: bool = False
     symmetric: bool = True  # exchanging the two images changes nothing

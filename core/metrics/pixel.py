@@ -25,6 +25,35 @@ def psnr(originals: torch.Tensor, reconstructions: torch.Tensor, context: Contex
     return -10 * mse(originals, reconstructions).log10()
 
 
+def _mse_of_bytes(originals: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+    difference = _difference(originals, reconstructions)
+    return _sum(difference.square()) / (255.0**2 * difference[0].numel())
+
+
+def _mae_of_bytes(originals: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+    difference = _difference(originals, reconstructions)
+    return _sum(difference) / (255.0 * difference[0].numel())
+
+
+def _psnr_of_bytes(originals: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+    return -10 * _mse_of_bytes(originals, reconstructions).log10()
+
+
+def _difference(originals: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+    """(N, L) float32 absolute differences of uint8 images."""
+    import torch
+
+    return (torch.maximum(originals, reconstructions) - torch.minimum(originals, reconstructions)).flatten(1).float()
+
+
+def _sum(values: torch.Tensor) -> torch.Tensor:
+    """(N,) exact sums in float64 of (N, L) float32 whole numbers of at most 255²."""
+    few = 256  # so many of them stay below 2^24, up to which float32 is exact
+    n, length = values.shape
+    whole = length // few * few
+    return values[:, :whole].reshape(n, -1, few).sum(2).double().sum(1) + values[:, whole:].sum(1).double()
+
+
 MSE = Metric(
     name="mse",
     title="Mean squared error",
@@ -38,6 +67,7 @@ MSE = Metric(
     version="1",
     source="mean over pixels and channels of the squared difference, pixels in [0, 1]",
     compute=mse,
+    compute_bytes=_mse_of_bytes,
     sees="It grows with the square of every difference, so a few large errors weigh more than many small ones.",
     misses="It knows no meaning: a picture moved by two pixels scores worse than one blurred past recognition.",
 )
@@ -54,6 +84,7 @@ MAE = Metric(
     version="1",
     source="mean over pixels and channels of the absolute difference, pixels in [0, 1]",
     compute=mae,
+    compute_bytes=_mae_of_bytes,
     sees="It grows with every difference of brightness or colour, in proportion to the difference.",
     misses="It knows neither place nor meaning, as the mean squared error; outliers hide more easily in it.",
 )
@@ -70,6 +101,7 @@ PSNR = Metric(
     version="1",
     source="10 log10(1 / MSE), as scikit-image's peak_signal_noise_ratio with data_range=1",
     compute=psnr,
+    compute_bytes=_psnr_of_bytes,
     sees="It is the mean squared error on a logarithmic scale: each 10 dB more means a tenth of the squared error.",
     misses="It ranks images exactly as the mean squared error does, so it is as blind to shifts and to meaning.",
 )

@@ -16,8 +16,15 @@ from core.settings import Settings
 # One line a family: a module of core.metrics with METRICS, a tuple of Metric. The order is that of every table.
 FAMILIES = (
     "pixel",
+    "registered",
     "ssim",
+    "gmsd",
+    "haarpsi",
     "lpips",
+    "dists",
+    "vit",
+    "dreamsim",
+    "judge",
     "victim",
 )
 
@@ -50,11 +57,13 @@ def missing_here(metric: Metric, settings: Settings) -> str:
         found = find_weights(name, settings)
         if isinstance(found, MissingWeights):
             return found.reason
-    if metric.carried is not None:
-        try:
+    try:
+        if metric.carried is not None:
             metric.carried()
-        except UserError as error:
-            return str(error)
+        if metric.files is not None:
+            metric.files(settings)
+    except (UserError, OSError) as error:
+        return str(error)
     return ""
 
 
@@ -69,15 +78,14 @@ def weights_hash(name: str, settings: Settings) -> str:
     UserError for an unknown metric, or where the weights are missing.
     """
     metric = look_up(METRICS, name, "metric")
-    if not metric.needs and metric.carried is None:
-        return ""
     parts = [] if metric.carried is None else [metric.carried()]
+    parts += [] if metric.files is None else [metric.files(settings)]
     for needed in metric.needs:
         found = find_weights(needed, settings)
         if isinstance(found, MissingWeights):
             raise UserError(found.reason)
         parts.append(found.sha256)
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest() if parts else ""
 
 
 def library_of(metric: Metric) -> str:

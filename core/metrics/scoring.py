@@ -6,8 +6,8 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,12 @@ from core.metrics.registry import METRICS, unavailable
 from core.registry import look_up
 from core.settings import Settings
 
-BATCH_PIXELS = 1 << 19  # pixels of all images of a batch: VGG's first features of it take 128 MiB
+if TYPE_CHECKING:
+    import torch
+
+BATCH_PIXELS = 1 << 19  # pixels of the originals of a batch: 12 MiB as float64
+NETWORK_PIXELS = 1 << 19  # of those that a network takes at once: VGG's first features of it take 128 MiB
+CACHE_PIXELS = 1 << 16  # of those that any other metric takes at once: its maps of 1.5 MiB stay in the cache
 MOST_PIXELS = 1 << 24  # of one image, for the metrics that need no network
 MOST_NETWORK_PIXELS = 1 << 22  # of one image, at native size, for a network
 Image = np.ndarray[Any, np.dtype[Any]]
@@ -58,13 +63,13 @@ def score_pairs(
         if progress is not None:
             progress(done, len(originals))
 
-    for rows, fault in _batches(originals, reconstructions, lambda pixels: _batch_size(pixels, batch)):
+    for rows, fault in _batches(originals, reconstructions, lambda pixels: _most(BATCH_PIXELS, pixels, batch)):
         found = (
             {m.name: [Score(None, fault)] * len(rows) for m in metrics}
             if fault
             else _score_batch(
-                [originals[i] for i in rows],
-                [reconstructions[i] for i in rows],
+                _taken(originals, rows),
+                _taken(reconstructions, rows),
                 metrics,
                 settings,
                 full.of(rows),
@@ -74,16 +79,17 @@ def score_pairs(
             )
         )
         for name, values in found.items():
-            for row, score in zip(rows, values, strict=True):
-                scores[name][row] = score
+            column = scores[name]
+            for row, score in zip(rows.tolist(), values, strict=True):
+                column[row] = score
         done += len(rows)
         beat()
     return scores
 
 
-def _batch_size(pixels: int, most: int) -> int:
-    """How many pairs of images of so many pixels are worked on at once."""
-    return max(1, min(most, BATCH_PIXELS // max(pixels, 1)))
+def _most(budget: int, pixels: int, most: int) -> int:
+    """How many pairs of images of so many pixels are taken at once."""
+    return max(1, min(most, budget // max(pixels, 1)))
 
 
 def _raise(_metric: str, error: Exception) -> str:
@@ -94,18 +100,42 @@ def _batches(
     originals: Sequence[Image] | Image, reconstructions: Sequence[Image] | Image, size: Callable[[int], int]
 ) -> Iterator[tuple[np.ndarray, str]]:
     """Rows of pairs that can be scored together, of one size; or rows with the fault that they share."""
-    by_shape: dict[tuple[tuple[int, ...], str], list[int]] = defaultdict(list)
-    for row, (original, reconstruction) in enumerate(zip(originals, reconstructions, strict=True)):
-        by_shape[original.shape, _fault(original, reconstruction)].append(row)
-    for (shape, fault), rows in by_shape.items():
-        left = iter(rows)
-        step = len(rows) if fault else size(shape[0] * shape[1])
-        while piece := list(islice(left, step)):
-            yield np.array(piece), fault
+    by_shape: dict[tuple[tuple[int, ...], str], list[int] | range] = {}
+    if _uniform(originals) and _uniform(reconstructions) and len(originals):
+        pair = originals[0], reconstructions[0]
+        by_shape[pair[0].shape, _fault(*pair)] = range(len(originals))
+    else:
+        rows: dict[tuple[tuple[int, ...], str], list[int]] = defaultdict(list)
+        for row, (original, reconstruction) in enumerate(zip(originals, reconstructions, strict=True)):
+            rows[original.shape, _fault(original, reconstruction)].append(row)
+        by_shape.update(rows)
+    for (shape, fault), alike in by_shape.items():
+        step = len(alike) if fault else size(shape[0] * shape[1])
+        for first in range(0, len(alike), step):
+            yield np.array(alike[first : first + step]), fault
+
+
+def _uniform(images: Sequence[Image] | Image) -> bool:
+    """Whether one image's faults are those of all: an array of 8-bit pixels."""
+    return isinstance(images, np.ndarray) and images.dtype == np.uint8
+
+
+def _taken(images: Sequence[Image] | Image, rows: np.ndarray) -> Image:
+    """(N, H, W, 3) these rows of images of one size: uint8 if all are, else float64 in [0, 1]."""
+    if isinstance(images, np.ndarray) and images.dtype == np.uint8:
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        return images[first:last] if last - first == len(rows) else images[rows]
+    taken = [images[row] for row in rows.tolist()]
+    if all(image.dtype == np.uint8 for image in taken):
+        return np.stack(taken)
+    return np.stack([i / 255 if i.dtype == np.uint8 else i.astype(np.float64) for i in taken])
 
 
 def _fault(original: Image, reconstruction: Image) -> str:
     """What is wrong with a pair for every metric, or ""."""
+    alike = original.dtype == reconstruction.dtype == np.uint8 and original.shape == reconstruction.shape
+    if alike and original.size and original.ndim == 3 and original.shape[2] == 3:
+        return ""  # nearly all pairs
     for image, which in ((original, "original"), (reconstruction, "reconstruction")):
         if image.ndim != 3 or image.shape[2] != 3:
             return f"the {which} must be (height, width, 3), got {'×'.join(map(str, image.shape))}"
@@ -126,8 +156,8 @@ def _fault(original: Image, reconstruction: Image) -> str:
 
 
 def _score_batch(
-    originals: list[Image],
-    reconstructions: list[Image],
+    originals: Image,
+    reconstructions: Image,
     metrics: Sequence[Metric],
     settings: Settings,
     context: Context,
@@ -135,41 +165,38 @@ def _score_batch(
     failed: Callable[[str, Exception], str],
     beat: Callable[[], None],
 ) -> dict[str, list[Score]]:
-    """Scores of pairs of one size, which hold no fault."""
-    height, width = originals[0].shape[:2]
+    """Scores of pairs (N, H, W, 3) of one size, which hold no fault."""
+    count, height, width = originals.shape[:3]
     reasons = {m.name: _size_fault(m, height, width) or unavailable(m, settings, context) for m in metrics}
-    found = {name: [Score(None, reason)] * len(originals) for name, reason in reasons.items() if reason}
-    if len(found) == len(metrics):
-        return found
-    x, y = (_tensor(images, device) for images in (originals, reconstructions))
+    found = {name: [Score(None, reason)] * count for name, reason in reasons.items() if reason}
+    pair = Pair(originals, reconstructions, device)
     for place, metric in enumerate(one for one in metrics if one.name not in found):
         if place:
             beat()
-        values = _values(metric, x, y, context, failed, beat)
+        values = _values(metric, pair, context, failed, beat)
         if isinstance(values, str):
-            found[metric.name] = [Score(None, values)] * len(x)
+            found[metric.name] = [Score(None, values)] * count
         else:
             found[metric.name] = [_score(value) for value in values]
     return found
 
 
 def _values(
-    metric: Metric, x: Any, y: Any, context: Context, failed: Callable[[str, Exception], str], beat: Callable[[], None]
+    metric: Metric, pair: Pair, context: Context, failed: Callable[[str, Exception], str], beat: Callable[[], None]
 ) -> list[float] | str:
-    """The metric's values of a batch, in smaller pieces where it enlarges the images; or why there are none."""
+    """The metric's values of a batch, in pieces that suit it; or why there are none."""
     import torch
 
-    pixels = max(x.shape[2] * x.shape[3], (metric.input_size or 0) ** 2)
-    step = _batch_size(pixels, len(x))
+    count, height, width = pair.images[0].shape[:3]
+    pixels = max(height * width, (metric.input_size or 0) ** 2)
+    step = _most(NETWORK_PIXELS if metric.needs else CACHE_PIXELS, pixels, count)
     values: list[float] = []
-    for start in range(0, len(x), step):
-        if start:
+    for start in range(0, count, step):
+        if start and metric.needs:
             beat()
-        piece = slice(start, start + step)
-        part = context if step >= len(x) else context.of(np.arange(len(x))[piece])
         try:
             with torch.inference_mode():
-                values += metric.compute(x[piece], y[piece], part).tolist()
+                values += pair.score(metric, slice(start, start + step), context).tolist()
         except UserError as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 (the caller tells what is expected, and raises the rest)
@@ -187,12 +214,38 @@ def _size_fault(metric: Metric, height: int, width: int) -> str:
     return ""
 
 
-def _tensor(images: list[Image], device: str) -> Any:
-    """(N, H, W, 3) uint8 or [0, 1] pixels as an (N, 3, H, W) float64 tensor in [0, 1]."""
+class Pair:
+    """N pairs of one size on a device, converted once and only to what some metric asks for."""
+
+    def __init__(self, originals: Image, reconstructions: Image, device: str) -> None:
+        import torch
+
+        self.images = tuple(
+            torch.from_numpy(np.require(i, requirements=("C", "W"))).to(device) for i in (originals, reconstructions)
+        )
+        self.bytes = all(images.dtype == torch.uint8 for images in self.images)
+
+    @cached_property
+    def floats(self) -> tuple[torch.Tensor, ...]:
+        """Originals and reconstructions, each (N, 3, H, W) float64 in [0, 1]."""
+        return tuple(_floats(images) for images in self.images)
+
+    def score(self, metric: Metric, rows: slice, context: Context) -> torch.Tensor:
+        """(rows,) what the metric makes of these pairs."""
+        if self.bytes and metric.compute_bytes is not None:
+            return metric.compute_bytes(self.images[0][rows], self.images[1][rows])
+        x, y = self.floats
+        if rows.start == 0 and rows.stop >= len(x):
+            return metric.compute(x, y, context)
+        return metric.compute(x[rows], y[rows], context.of(np.arange(len(x))[rows]))
+
+
+def _floats(images: torch.Tensor) -> torch.Tensor:
+    """(N, H, W, 3) uint8, or float in [0, 1], as (N, 3, H, W) float64 in [0, 1]."""
     import torch
 
-    pixels = np.stack([i / 255 if i.dtype == np.uint8 else i.astype(np.float64) for i in images])
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().to(device)
+    planes = images.permute(0, 3, 1, 2).to(torch.float64, memory_format=torch.contiguous_format)
+    return planes / 255 if images.dtype == torch.uint8 else planes
 
 
 def _score(value: float) -> Score:

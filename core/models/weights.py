@@ -1,12 +1,14 @@
 """Pretrained backbones that metrics need: where they are looked for, and how they are taken in.
 
 First SEMSIGHT_WEIGHTS/NAME.safetensors, then torch's own cache (converted once), then, only when asked, a download
-with a checksum. Imports no torch: `doctor` and pages ask here what is missing.
+with a checksum. The records lie in assets/weights/weights.json, the tensors' names and shapes beside it
+(`python -m benchmarks.weights_shapes`). Imports no torch: `doctor` and pages ask here what is missing.
 """
 
 import hashlib
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +18,7 @@ from core.registry import look_up, register
 from core.settings import Settings
 
 Shapes = dict[str, tuple[int, ...]]
-TABLES = Path(__file__).resolve().parents[2] / "assets" / "weights"  # names and shapes, by benchmarks.weights_shapes
+TABLES = Path(__file__).resolve().parents[2] / "assets" / "weights"
 HEADER_LIMIT = 1 << 20  # bytes of a safetensors header; ours have a few kilobytes
 
 
@@ -26,10 +28,18 @@ class WeightsRecord:
 
     name: str
     title: str
-    cache_file: str  # its name where it is published, and in torch's cache
-    url: str
-    sha256_prefix: str  # of the published file, as its publisher writes it in the name
-    shapes: Shapes  # float32 tensors of the converted file
+    shapes: Shapes  # float32 tensors of the safetensors file under SEMSIGHT_WEIGHTS
+    url: str  # of the published file
+    sha256: str  # of the published file, whole or its first digits; "" where none is published: by hand only
+    licence: str
+    mebibytes: int  # size of the published file
+    cached: bool = True  # torch keeps it in its cache, under its published name
+    layout: str = "state"  # of the published file: state, clip (OpenAI's archive), or safetensors (taken as it is)
+
+    @property
+    def file(self) -> str:
+        """The published file's name."""
+        return self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -51,12 +61,18 @@ WEIGHTS: dict[str, WeightsRecord] = {}
 
 
 def find_weights(
-    name: str, settings: Settings, *, download: bool = False, url: str | None = None
+    name: str,
+    settings: Settings,
+    *,
+    download: bool = False,
+    url: str | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> FoundWeights | MissingWeights:
-    """Look for weights by name; fetch them only when `download` is true.
+    """Look for weights by name; fetch them only when `download` is true, and only where a checksum is published.
 
-    url replaces the publisher's address (a mirror). A file of torch's cache is converted into settings.weights, which
-    imports torch the first time. Raises UserError for an unknown name only.
+    url replaces the publisher's address (a mirror). progress(bytes so far, all bytes if known) is called while
+    fetching. A file of torch's cache is converted into settings.weights, which imports torch the first time. Raises
+    UserError for an unknown name only.
     """
     from core.models import weights_intake
 
@@ -65,19 +81,26 @@ def find_weights(
     if path.is_file():
         return check_file(path, record)
     try:
-        cached = settings.torch_cache / record.cache_file if settings.torch_cache else None
+        looked_at = settings.torch_cache if record.cached and record.sha256 else None
+        cached = looked_at / record.file if looked_at else None
         if cached is not None and cached.is_file():
             weights_intake.convert(cached, path, record)
             return check_file(path, record)
-        if download:
-            weights_intake.download(path, record, url)
+        if download and record.sha256:
+            weights_intake.download(path, record, url, progress)
             return check_file(path, record)
     except (UserError, OSError) as error:
         return MissingWeights(f"{record.title}: {error}")
-    return MissingWeights(
-        f"{record.title}: there is no {name}.safetensors under SEMSIGHT_WEIGHTS and no {record.cache_file} in torch's "
-        "cache; put one of them there or let SemSight download it."
-    )
+    return MissingWeights(f"{record.title}: {_how_to_get(record)}")
+
+
+def _how_to_get(record: WeightsRecord) -> str:
+    there = f"there is no {record.name}.safetensors under SEMSIGHT_WEIGHTS"
+    if not record.sha256:
+        return f"{there}, and no checksum is published; fetch {record.url} by hand and save it there by that name."
+    if record.cached:
+        return f"{there} and no {record.file} in torch's cache; put one of them there or let SemSight download it."
+    return f"{there}; put it there or let SemSight download it."
 
 
 def check_file(path: Path, record: WeightsRecord) -> FoundWeights | MissingWeights:
@@ -85,8 +108,7 @@ def check_file(path: Path, record: WeightsRecord) -> FoundWeights | MissingWeigh
     try:
         if _header_shapes(path) != record.shapes:
             return MissingWeights(f"{path.name} does not hold {record.title}; replace it or remove it.")
-        status = path.stat()
-        return FoundWeights(path, _sha256(path, status.st_mtime_ns, status.st_size))
+        return FoundWeights(path, file_sha256(path))
     except (OSError, ValueError) as error:
         return MissingWeights(f"{path.name} cannot be read ({error}); replace it or remove it.")
 
@@ -106,43 +128,25 @@ def _header_shapes(path: Path) -> Shapes:
     return {name: tuple(entry.get("shape", ())) for name, entry in entries.items()}
 
 
-@lru_cache(maxsize=16)
+def file_sha256(path: Path) -> str:
+    """sha256 of a file, computed once for each state of it; OSError where it cannot be read."""
+    status = path.stat()
+    return _sha256(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=64)
 def _sha256(path: Path, modified: int, size: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _shapes(name: str) -> Shapes:
-    table: dict[str, list[int]] = json.loads((TABLES / f"{name}.json").read_text(encoding="utf-8"))
-    return {key: tuple(shape) for key, shape in table.items()}
+def _register() -> None:
+    table = json.loads((TABLES / "weights.json").read_text(encoding="utf-8"))
+    for name, fields in table.items():
+        shapes = json.loads((TABLES / f"{name}.json").read_text(encoding="utf-8"))
+        register(
+            WEIGHTS, name, WeightsRecord(name, shapes={key: tuple(shape) for key, shape in shapes.items()}, **fields)
+        )
 
 
-TORCHVISION = "https://download.pytorch.org/models/"
-for _name, _title, _file, _folder in (
-    (
-        "alexnet-imagenet-features",
-        "AlexNet's convolutions trained on ImageNet",
-        "alexnet-owt-7be5be79.pth",
-        TORCHVISION,
-    ),
-    ("vgg16-imagenet-features", "VGG16's convolutions trained on ImageNet", "vgg16-397923af.pth", TORCHVISION),
-    (
-        "squeezenet1_1-imagenet-features",
-        "SqueezeNet 1.1's convolutions trained on ImageNet",
-        "squeezenet1_1-b8a52dc0.pth",
-        TORCHVISION,
-    ),
-    (  # without BatchNorm's counts of batches, which change no output and which torch fills in by itself
-        "inception-fid",
-        "Inception as FID was defined with (TensorFlow, 2015), converted by torch-fidelity",
-        "weights-inception-2015-12-05-6726825d.pth",
-        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/",
-    ),
-):
-    register(
-        WEIGHTS,
-        _name,
-        WeightsRecord(
-            _name, _title, _file, _folder + _file, _file.removesuffix(".pth").rpartition("-")[2], _shapes(_name)
-        ),
-    )
+_register()

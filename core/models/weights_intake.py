@@ -1,48 +1,43 @@
-"""Take published checkpoint files in: check, convert to safetensors, put in place whole or not at all."""
+"""Take published files of weights in: check, convert to safetensors, put in place whole or not at all."""
 
 import hashlib
+import http.client
 import os
 import pickle
 import tempfile
 import urllib.error
 import urllib.request
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 from core.errors import UserError
-from core.models.weights import WeightsRecord
+from core.models.weights import MissingWeights, WeightsRecord, check_file
+
+if TYPE_CHECKING:
+    import torch
+
+Progress = Callable[[int, int | None], None]
 
 DOWNLOAD_LIMIT = 700 << 20  # bytes; the largest (VGG16) has 528 MiB
 CHUNK = 1 << 20
 TIMEOUT = 30  # seconds without an answer
 
 
-def convert(checkpoint: Path, target: Path, record: WeightsRecord) -> None:
-    """Write the record's tensors out of a published checkpoint to `target` as float32 safetensors.
+def convert(published: Path, target: Path, record: WeightsRecord) -> None:
+    """Write the record's tensors out of a published file to `target` as float32 safetensors.
 
-    Raises UserError when the file's sha256 does not begin with the record's, or its tensors are not the record's.
+    Raises UserError when the file's sha256 is not the record's, or its tensors are not.
     """
-    with checkpoint.open("rb") as file:
+    with published.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     _expect(digest, record, "in torch's cache")
-    import torch
-    from safetensors.torch import save
-
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise UserError(f"{record.cache_file} cannot be read; remove it and download it again.") from error
-    if not isinstance(state, dict) or any(
-        not isinstance(state.get(key), torch.Tensor) or tuple(state[key].shape) != shape
-        for key, shape in record.shapes.items()
-    ):
-        raise UserError(f"{record.cache_file} does not hold the layers that its name promises; download it again.")
-    kept = {key: state[key].to(torch.float32).contiguous() for key in record.shapes}
-    _put(target, save(kept, metadata={"origin": record.url}))
+    _take_in(published, target, record)
 
 
-def download(target: Path, record: WeightsRecord, url: str | None = None) -> None:
-    """Fetch the checkpoint from its publisher's address (or `url`), check its sha256, convert it to `target`.
+def download(target: Path, record: WeightsRecord, url: str | None = None, progress: Progress | None = None) -> None:
+    """Fetch the file from its publisher's address (or `url`), check its sha256, convert it to `target`.
 
     Raises UserError when it cannot be reached, is too large, or is not the file that was published.
     """
@@ -51,17 +46,22 @@ def download(target: Path, record: WeightsRecord, url: str | None = None) -> Non
         raise UserError("weights are downloaded by https, http or file address only; correct the address.")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        checkpoint = Path(folder) / record.cache_file
+        published = Path(folder) / record.file
         try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, checkpoint.open("wb") as file:
-                digest = _copy(answer, file)
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, published.open("wb") as file:
+                digest = _copy(answer, file, _length(answer), progress)
+        except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
             raise UserError(f"the download failed ({error}); check the connection or put the file there.") from error
         _expect(digest, record, "downloaded")
-        convert(checkpoint, target, record)
+        _take_in(published, target, record)
 
 
-def _copy(source: IO[bytes], file: IO[bytes]) -> str:
+def _length(answer: Any) -> int | None:
+    text = answer.headers.get("Content-Length") or ""
+    return int(text) if text.isdecimal() else None
+
+
+def _copy(source: IO[bytes], file: IO[bytes], length: int | None, progress: Progress | None) -> str:
     digest, total = hashlib.sha256(), 0
     while chunk := source.read(CHUNK):
         total += len(chunk)
@@ -69,15 +69,93 @@ def _copy(source: IO[bytes], file: IO[bytes]) -> str:
             raise UserError(f"the download is larger than {DOWNLOAD_LIMIT >> 20} MiB; check the address.")
         digest.update(chunk)
         file.write(chunk)
+        if progress is not None:
+            progress(total, length)
+    if length is not None and total < length:
+        raise UserError(f"the download broke off after {total:,} of {length:,} bytes; try again.")
     return digest.hexdigest()
 
 
 def _expect(digest: str, record: WeightsRecord, where: str) -> None:
-    if not digest.startswith(record.sha256_prefix):
+    if not digest.startswith(record.sha256):
         raise UserError(
-            f"the {record.cache_file} {where} has the checksum {digest[:8]}…, not {record.sha256_prefix}…; "
+            f"the {record.file} {where} has the checksum {digest[:8]}…, not {record.sha256[:8]}…; "
             "it was not taken in, so get the file again."
         )
+
+
+def _take_in(published: Path, target: Path, record: WeightsRecord) -> None:
+    if record.layout == "safetensors":
+        if isinstance(fault := check_file(published, record), MissingWeights):
+            raise UserError(fault.reason)
+        _put(target, published.read_bytes())
+        return
+    import torch
+    from safetensors.torch import save
+
+    state = _clip_state(published, record) if record.layout == "clip" else _torch_state(published, record)
+    if any(
+        not isinstance(state.get(key), torch.Tensor) or tuple(state[key].shape) != shape
+        for key, shape in record.shapes.items()
+    ):
+        raise UserError(f"{record.file} does not hold the layers that its name promises; get it again.")
+    kept = {key: state[key].float().contiguous() for key in record.shapes}
+    _put(target, save(kept, metadata={"origin": record.url}))
+
+
+def _torch_state(published: Path, record: WeightsRecord) -> dict[str, Any]:
+    import torch
+
+    try:
+        state = torch.load(published, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise UserError(f"{record.file} cannot be read; remove it and get it again.") from error
+    return state if isinstance(state, dict) else {}
+
+
+def _clip_state(published: Path, record: WeightsRecord) -> "dict[str, torch.Tensor]":
+    """OpenAI's TorchScript archive under timm's names: https://github.com/openai/CLIP, clip/model.py.
+
+    Only a file whose whole checksum is OpenAI's comes here. CLIP's projection has no bias, so timm's is zero.
+    """
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch.jit is on its way out; OpenAI publishes nothing else
+        try:
+            archive = torch.jit.load(published, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            raise UserError(f"{record.file} cannot be read; remove it and get it again.") from error
+    state = {key: archive[source] for key in record.shapes if (source := f"visual.{clip_name(key)}") in archive}
+    for key, there in (("cls_token", "class_embedding"), ("pos_embed", "positional_embedding")):
+        if f"visual.{there}" in archive:
+            state[key] = archive[f"visual.{there}"].reshape(1, -1, archive[f"visual.{there}"].shape[-1])
+    if "visual.proj" in archive:
+        state["head.weight"] = archive["visual.proj"].T
+        state["head.bias"] = torch.zeros(len(state["head.weight"]))
+    return state
+
+
+CLIP_NAMES = (  # timm's, and what OpenAI calls the same
+    ("patch_embed.proj.", "conv1."),
+    ("norm_pre.", "ln_pre."),
+    ("blocks.", "transformer.resblocks."),
+    (".attn.qkv.", ".attn.in_proj_"),
+    (".attn.proj.", ".attn.out_proj."),
+    (".norm1.", ".ln_1."),
+    (".norm2.", ".ln_2."),
+    (".mlp.fc1.", ".mlp.c_fc."),
+    (".mlp.fc2.", ".mlp.c_proj."),
+)
+
+
+def clip_name(name: str) -> str:
+    """What OpenAI's CLIP calls a layer that timm calls `name`, where both hold the same tensor."""
+    if name.startswith("norm."):
+        return name.replace("norm.", "ln_post.", 1)
+    for ours, theirs in CLIP_NAMES:
+        name = name.replace(ours, theirs)
+    return name
 
 
 def _put(target: Path, data: bytes) -> None:

@@ -38,3 +38,22 @@ def test_a_home_that_cannot_be_is_an_error(
     monkeypatch.setenv("SEMSIGHT_HOME", str(tmp_path / "file" / "home"))
     assert main(["doctor"]) == 1
     assert lines(capsys)["storage"] == "missing"
+
+
+def test_a_metric_says_what_it_lacks(
+    home: Path, shared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import dataclasses
+
+    from core.metrics.registry import METRICS
+
+    monkeypatch.setenv("SEMSIGHT_WEIGHTS", str(shared / "weights"))
+    monkeypatch.setitem(
+        METRICS, "lpips_alex", dataclasses.replace(METRICS["lpips_alex"], packages=("no_such_package",))
+    )
+    assert main(["doctor"]) == 0
+    printed = {line[9:41].strip(): line[41:] for line in capsys.readouterr().out.splitlines()}
+    assert "pip install no_such_package" in printed["metric lpips_alex"]  # its weights are there
+    assert printed["metric lpips_vgg"].strip() == "needs vgg16-imagenet-features (above)"
+    assert printed["metric kid_alex"].strip() == "available"
+    assert printed["metric fid"].strip() == "needs inception-fid (above)"

@@ -168,13 +168,10 @@ def test_grey_images_are_three_equal_channels(tmp_path: Path, home: Path) -> Non
     assert float(read(tmp_path / "s.csv")[0]["mse"]) == pytest.approx(0.04, abs=1e-12)  # (51/255)²
 
 
-def test_more_pairs_than_are_held_at_once(
-    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_pairs_than_are_held_at_once(folders: tuple[Path, Path], tmp_path: Path) -> None:
     whole, pieces = tmp_path / "whole.csv", tmp_path / "pieces.csv"
     assert score(folders, whole, "--metrics", "mse,ssim") == 0
-    monkeypatch.setattr("core.commands.score.AT_ONCE", 1)
-    assert score(folders, pieces, "--metrics", "mse,ssim") == 0
+    assert score(folders, pieces, "--metrics", "mse,ssim", "--batch", "1") == 0
     assert whole.read_bytes() == pieces.read_bytes()
 
 
@@ -191,6 +188,10 @@ def test_more_pairs_than_are_held_at_once(
         (lambda a, b: None, ("--metrics", "psnrr"), "did you mean"),
         (lambda a, b: None, ("--metrics", ","), "names no metric"),
         (lambda a, b: [*(p.unlink() for p in b.iterdir()), b.rmdir()], (), "is no folder"),
+        (lambda a, b: None, ("--batch", "0"), "must be at least 1"),
+        (lambda a, b: None, ("--device", "tpu"), "must be auto, cpu, cuda"),
+        (lambda a, b: None, ("--device", "cuda:99"), "There is no GPU"),
+        (lambda a, b: None, ("--out", "scores.xlsx"), "must end in .csv or .parquet"),
     ],
 )
 def test_faults_are_one_sentence(
@@ -203,7 +204,7 @@ def test_faults_are_one_sentence(
     assert words in printed.err
     assert printed.err.count("\n") == 1
     assert printed.out == ""
-    assert not out.exists()
+    assert [path for path in tmp_path.iterdir() if path.name.startswith("scores")] == []
 
 
 def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ PAGES = {
     "overview": "",
     "audit": "audit?run=1",
     "reconstructions": "reconstructions?run=1",
+    "metrics": "metrics",
     "label": "label",
     "correlations": "correlations",
 }

@@ -215,7 +215,7 @@ time.sleep(600)
 
 def test_the_child_ends_even_while_it_computes(settings: Settings) -> None:
     pixels = np.zeros((1600, 1600, 3), np.uint8)
-    header = {"what": "scores", "names": ["lpips_alex"], "count": 2, "settings": aside._plain(settings)}
+    header = {"what": "scores", "names": ["lpips_alex"], "classes": [None, None], "settings": aside._plain(settings)}
     data = pack(header, {f"{side}{i}": pixels for side in "or" for i in range(2)})
     child = subprocess.run(
         COMMAND, input=struct.pack(">Q", len(data)) + data, cwd=ROOT, capture_output=True, timeout=LONG

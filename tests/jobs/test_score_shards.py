@@ -115,9 +115,10 @@ def test_one_metric_that_fails_loses_no_other(
     with caplog.at_level(logging.WARNING):
         last = run(shard())[-1]
     assert last.kind == "scores"
-    assert last.values["scores"]["probe"] == [
-        [None, "probe failed: AssertionError: the library expected another shape"]
-    ] * 5
+    assert (
+        last.values["scores"]["probe"]
+        == [[None, "probe failed: AssertionError: the library expected another shape"]] * 5
+    )
     assert all(value is not None for value, _ in last.values["scores"]["mse"])
     assert "the metric probe failed" in caplog.text
 
@@ -161,9 +162,7 @@ def test_the_store_gives_names_losses_and_classes(store: Store) -> None:
     job = submit(store, attack_job(store), "x").job_id
     Runner(store).run(until_idle=True)
     with store.database.write() as connection:
-        connection.execute(
-            schema.originals.update().where(schema.originals.c.name == "p2").values(class_name="heron")
-        )
+        connection.execute(schema.originals.update().where(schema.originals.c.name == "p2").values(class_name="heron"))
         connection.execute(schema.reconstructions.update().where(schema.reconstructions.c.id == 1).values(loss=None))
     made = score_shard(store, ScoreJob(attack_job=job), ShardPlan("score", (0, 1, 2, 3)), 1)
     assert made.names == ("p0", "p1", "p2", "p3")

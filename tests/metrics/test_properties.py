@@ -18,7 +18,7 @@ from core.settings import Settings
 from tests.metrics.pairs import real_pairs
 
 # all that AlexNet's weights allow, at a size that all of them take; vgg and squeeze are compared with lpips itself
-NAMES = [n for n, m in METRICS.items() if not m.diagnostic and "vgg" not in n and "squeeze" not in n]
+NAMES = [n for n, m in METRICS.items() if set(m.needs) <= {"alexnet-imagenet-features"} and not (m.packages or m.lacks)]
 AT_IDENTITY = {"psnr": math.inf, "ssim": 1.0, "ssim_uniform": 1.0, "ms_ssim": 1.0}
 SIZE = 176
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import re
 import shutil
 import subprocess
 import sys
@@ -24,10 +25,11 @@ from core.settings import Settings, load_settings
 TINY = WeightsRecord(
     "tiny-features",
     "A tiny network's convolutions",
-    "tiny-00000000.pth",
+    {"features.0.weight": (2, 3, 1, 1), "features.0.bias": (2,)},
     "https://127.0.0.1/tiny-00000000.pth",
     "",
-    {"features.0.weight": (2, 3, 1, 1), "features.0.bias": (2,)},
+    "none",
+    1,
 )
 
 
@@ -48,7 +50,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[WeightsRecord
     }
     torch.save(state, path)
     prefix = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    record = replace(TINY, cache_file=f"tiny-{prefix}.pth", sha256_prefix=prefix)
+    record = replace(TINY, url=f"https://127.0.0.1/tiny-{prefix}.pth", sha256=prefix)
     monkeypatch.setitem(weights_module.WEIGHTS, record.name, record)
     return record, path
 
@@ -88,11 +90,16 @@ def test_records_fit_torchvision(model: str) -> None:
     assert record.url == torchvision.models.get_model_weights(model).IMAGENET1K_V1.url
 
 
-def test_checksums_are_those_in_the_published_names() -> None:
-    for record in WEIGHTS.values():
-        assert record.cache_file.endswith(f"-{record.sha256_prefix}.pth")
-        assert len(record.sha256_prefix) == 8
-        assert record.url.endswith("/" + record.cache_file)
+def test_checksums_are_those_in_the_published_addresses() -> None:
+    # torchvision, torch-fidelity and OpenAI write a file's sha256 into its address; that of DINO's file stands on its
+    # page, https://huggingface.co/timm/vit_small_patch16_224.dino/blob/a0b40130d29ebc347b9bf146a1ecf0edf3fdca60/pytorch_model.bin
+    for name, record in WEIGHTS.items():
+        assert re.fullmatch("[0-9a-f]{8}|[0-9a-f]{64}", record.sha256)
+        assert record.sha256 in record.url or name == "dino-vits16"
+        assert record.url.startswith("https://")
+        assert record.licence
+        assert 0 < record.mebibytes < 700
+    assert WEIGHTS["dino-vits16"].sha256 == "49a1c6cc0534ac3f4c7ec18cc6e24374952f602e87a12271648fca99f84ca898"
 
 
 def test_inception_is_that_of_fid() -> None:
@@ -117,9 +124,7 @@ def test_inception_checkpoint_is_taken_in_and_loads_strictly(
     path = tmp_path / "inception.pth"
     torch.save(state, path)
     prefix = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    monkeypatch.setitem(
-        weights_module.WEIGHTS, "inception-fid", replace(WEIGHTS["inception-fid"], sha256_prefix=prefix)
-    )
+    monkeypatch.setitem(weights_module.WEIGHTS, "inception-fid", replace(WEIGHTS["inception-fid"], sha256=prefix))
     found = find_weights("inception-fid", settings, download=True, url=path.as_uri())
     assert isinstance(found, FoundWeights)
     module.load_state_dict(load_file(found.path), strict=True, assign=True)
@@ -140,13 +145,13 @@ def test_torch_cache_is_converted_once(settings: Settings, tiny: tuple[WeightsRe
     record, published = tiny
     assert settings.torch_cache is not None
     settings.torch_cache.mkdir(parents=True)
-    shutil.copy(published, settings.torch_cache / record.cache_file)
+    shutil.copy(published, settings.torch_cache / record.file)
     found = find_weights(record.name, settings)
     assert isinstance(found, FoundWeights)
     tensors = load_file(found.path)
     assert set(tensors) == {"features.0.weight", "features.0.bias"}
     assert tensors["features.0.weight"].flatten().tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
-    (settings.torch_cache / record.cache_file).unlink()
+    (settings.torch_cache / record.file).unlink()
     assert find_weights(record.name, settings) == found
 
 
@@ -154,7 +159,7 @@ def test_torch_cache_file_that_was_changed_is_refused(settings: Settings, tiny: 
     record, published = tiny
     assert settings.torch_cache is not None
     settings.torch_cache.mkdir(parents=True)
-    (settings.torch_cache / record.cache_file).write_bytes(published.read_bytes() + b"x")
+    (settings.torch_cache / record.file).write_bytes(published.read_bytes() + b"x")
     missing = find_weights(record.name, settings)
     assert isinstance(missing, MissingWeights)
     assert "checksum" in missing.reason
@@ -203,7 +208,7 @@ def test_checkpoint_that_runs_code_is_refused(
     whole = tmp_path / "whole.pth"
     torch.save(nn.Linear(2, 2), whole)  # a pickled module, not a state dict
     prefix = hashlib.sha256(whole.read_bytes()).hexdigest()[:8]
-    weights_module.WEIGHTS[record.name] = replace(record, sha256_prefix=prefix)  # undone by the fixture
+    weights_module.WEIGHTS[record.name] = replace(record, sha256=prefix)  # undone by the fixture
     missing = find_weights(record.name, settings, download=True, url=whole.as_uri())
     assert isinstance(missing, MissingWeights)
     assert "cannot be read" in missing.reason

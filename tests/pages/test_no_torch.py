@@ -10,7 +10,14 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_no_page_imports_torch_or_dask():
     pages = sorted(f"pages.{path.stem}" for path in (ROOT / "pages").glob("*.py") if path.stem != "__init__")
     private = [page for page in pages if page.startswith("pages._")]
-    assert {"pages.overview", "pages.audit", "pages.reconstructions", "pages.label", "pages.correlations"} <= set(pages)
+    assert {
+        "pages.overview",
+        "pages.audit",
+        "pages.reconstructions",
+        "pages.metrics",
+        "pages.label",
+        "pages.correlations",
+    } <= set(pages)
     # A page runs when it is imported, so the pages proper run through Streamlit's own tester, as app.py's pages.
     code = f"""
 import importlib, os, sys, tempfile
@@ -22,7 +29,7 @@ pages._shared.ensure_runner = lambda settings: 1
 from streamlit.testing.v1 import AppTest
 test = AppTest.from_file("app.py", default_timeout=120).run()
 assert not test.exception, test.exception
-for page in ("audit", "reconstructions", "label", "correlations"):
+for page in ("audit", "reconstructions", "metrics", "label", "correlations"):
     test.switch_page(f"pages/{{page}}.py").run()
     assert not test.exception, (page, test.exception)
 print(sorted(m for m in ("torch", "torchvision", "dask", "distributed") if m in sys.modules))
