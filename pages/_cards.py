@@ -28,6 +28,7 @@ class Look:
     third: str  # which error map
     scores: bool  # shown before they are answered too
     judged: bool  # people judge this kind of reconstruction (not a control)
+    scored: frozenset[str]  # metrics that the run has any score of
     comparable: frozenset[str] = frozenset()  # metrics that both runs have in one version
 
 
@@ -38,7 +39,7 @@ def draw_card(card: Card, look: Look, other: Card | None = None) -> None:
     """
     visible = is_visible(card, look) and (other is None or is_visible(other, look))
     if other is None:
-        scores = scores_html(card, look.shown, look.sort) if visible else hidden_html()
+        scores = scores_html(card, look.shown, look.scored, look.sort) if visible else hidden_html()
     else:
         scores = beside_html(card, other, look.shown, look.comparable, look.sort) if visible else hidden_html(True)
     pictures = trio_html(card, look.third, visible) if other is None else pair_html(card, other)

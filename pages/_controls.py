@@ -229,6 +229,7 @@ def look(choices: Choices, query: Query, comparable: frozenset[str] = frozenset(
         third=st.session_state.get("map") or "difference",
         scores=bool(st.session_state.get("scores")),
         judged=query.role == "attack",
+        scored=frozenset(choices.names),
         comparable=comparable,
     )
 

@@ -123,7 +123,7 @@ def scores(card: Card, look: Look, other: Card | None) -> None:
         st.html(pair_html(card, other) + beside_html(card, other, in_order(card.scores), look.comparable, look.sort))
         return
     versions = {name: one.version for name, one in found.items()}
-    st.html(scores_html(card, in_order(card.scores), look.sort, versions))
+    st.html(scores_html(card, in_order(card.scores), look.scored, look.sort, versions))
     said = everyones(store).get(card.reconstruction)
     people = f" {said.recognised} of {said.answers} answers recognise it." if said else ""
     st.caption(_shared.plain(f"Loss {_shared.number(card.loss)}, {card.iterations} iterations.{people} {PERCENTILES}"))

@@ -100,8 +100,8 @@ def test_set_metrics_stand_in_the_summary_with_their_warning(app, store, monkeyp
     assert "FID ↓" in shown
     assert "71.5" in shown
     assert "Only 3 &lt;pictures&gt;." in shown
-    assert "no weights" in shown
-    assert "its setting, 2 runs" in shown
+    assert "1 set metric not scored" in shown
+    assert "KID: no weights" in shown
     assert "<distance>" not in shown
 
 
