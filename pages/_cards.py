@@ -12,7 +12,7 @@ from core.labels.protocols import PROTOCOLS
 from core.report.names import NEAREST, nearest_words, without_loss
 from core.report.records import Card
 from pages import _shared
-from pages._pictures import REFERENCE_WORDS, made_figure, map_figure, original_figure
+from pages._pictures import ORIGINAL_WORDS, made_figure, map_figure, original_figure
 from pages._scores import beside_html, scores_html
 from pages._shared import number
 
@@ -28,6 +28,7 @@ class Look:
     third: str  # which error map
     scores: bool  # shown before they are answered too
     judged: bool  # people judge this kind of reconstruction (not a control)
+    scored: frozenset[str]  # metrics that the run has any score of
     comparable: frozenset[str] = frozenset()  # metrics that both runs have in one version
 
 
@@ -38,7 +39,7 @@ def draw_card(card: Card, look: Look, other: Card | None = None) -> None:
     """
     visible = is_visible(card, look) and (other is None or is_visible(other, look))
     if other is None:
-        scores = scores_html(card, look.shown, look.sort) if visible else hidden_html()
+        scores = scores_html(card, look.shown, look.scored, look.sort) if visible else hidden_html()
     else:
         scores = beside_html(card, other, look.shown, look.comparable, look.sort) if visible else hidden_html(True)
     pictures = trio_html(card, look.third, visible) if other is None else pair_html(card, other)
@@ -143,7 +144,7 @@ def status_html(card: Card, visible: bool) -> str:
     if card.pairing_method == NEAREST:
         lines.append(nearest_words(card.pairing_cost))
     if card.reference == "source":
-        lines.append("scored against the original before augmentation")
+        lines.append("scored against the un-augmented original")
     return "".join(f'<div class="status">{escape(line)}</div>' for line in lines)
 
 
@@ -169,4 +170,4 @@ def hidden_html(both: bool = False) -> str:
 
 def reference_words(reference: str) -> str:
     """What the scores compare with, in a sentence; "" for the usual."""
-    return "" if reference == "attacked" else f"Scores compare with the {REFERENCE_WORDS[reference]}. "
+    return "" if reference == "attacked" else f"Scores compare with the {ORIGINAL_WORDS[reference]}. "

@@ -11,6 +11,7 @@ from core.report.groups import first_shown, in_order
 from core.report.maps import KINDS
 from core.report.names import short_name
 from core.report.records import DIFFERENCE, LABELS, OTHER_SORTS, Query
+from core.report.references import REFERENCE_WORDS
 from pages import _shared
 from pages._cards import Look
 
@@ -19,7 +20,6 @@ SORT_WORDS = {
     "target": "target", "loss": "attack loss", "rate": "recognition rate", "answers": "answers",
     "agreement": "agreement",
 }  # also the words of the link  # fmt: skip
-REFERENCE_LABELS = {"attacked": "attacked pixels", "source": "before augmentation"}
 NUMBERS = ("least", "most", "cut", "page")
 HELP_ROLE = "The attack, or a control: a mismatched gradient, the prior alone, or the undefended easy case."
 HELP_LABEL = (
@@ -31,7 +31,8 @@ HELP_SCORES = (
     "stored as not blind. The Label page is blind."
 )
 HELP_REFERENCE = (
-    "Attacked pixels: what the victim was given, after crop and augmentation. Before augmentation: the picture itself."
+    "Attacked pixels: what the victim was given. Un-augmented original: the picture before a defence of the input "
+    "changed it."
 )
 
 
@@ -83,7 +84,7 @@ def link_problems(choices: Choices) -> list[str]:
         "shown": [short_name(name) for name in choices.names],
         "map": [kind.title for kind in KINDS.values()],
         "view": tuple(PAGE_SIZE),
-        "reference": [REFERENCE_LABELS[name] for name in choices.references],
+        "reference": [REFERENCE_WORDS[name] for name in choices.references],
     }
     found = []
     for name, words in offered.items():
@@ -165,7 +166,7 @@ def reference_control(choices: Choices) -> None:
     """What the reconstructions are compared with, where there is a choice."""
     if len(choices.references) > 1:
         st.segmented_control(
-            "Compare with", choices.references, format_func=REFERENCE_LABELS.__getitem__,
+            "Compare with", choices.references, format_func=REFERENCE_WORDS.__getitem__,
             default=choices.references[0], required=True, key="reference", bind="query-params", help=HELP_REFERENCE,
             on_change=to_first_page,
         )  # fmt: skip
@@ -191,7 +192,7 @@ def reference_asked(offered: Sequence[str]) -> str:
     wanted = st.session_state.get("reference")
     if wanted is None:
         words = st.query_params.get("reference", "")
-        wanted = next((name for name in offered if REFERENCE_LABELS[name] == words), offered[0])
+        wanted = next((name for name in offered if REFERENCE_WORDS[name] == words), offered[0])
     return wanted if wanted in offered else offered[0]
 
 
@@ -228,6 +229,7 @@ def look(choices: Choices, query: Query, comparable: frozenset[str] = frozenset(
         third=st.session_state.get("map") or "difference",
         scores=bool(st.session_state.get("scores")),
         judged=query.role == "attack",
+        scored=frozenset(choices.names),
         comparable=comparable,
     )
 

@@ -29,7 +29,7 @@ from pages._cards import (
 from pages._compare import Side, asked_step, compare
 from pages._controls import PAGE_SIZE, filter_words, sort_word
 from pages._pictures import (
-    REFERENCE_WORDS,
+    ORIGINAL_WORDS,
     legend,
     map_figure,
     map_mean,
@@ -90,7 +90,7 @@ def slider(card: Card, steps: tuple[str, ...]) -> None:
         size = image.size
     word = "source" if card.reference == "source" else "original"
     compare(
-        Side(original, word, f"{REFERENCE_WORDS[card.reference].capitalize()} {card.name}"),
+        Side(original, word, f"{ORIGINAL_WORDS[card.reference].capitalize()} {card.name}"),
         Side(made, "reconstruction", f"Reconstruction of {card.name}"),
         key=SLIDER,
         size=size,
@@ -123,7 +123,7 @@ def scores(card: Card, look: Look, other: Card | None) -> None:
         st.html(pair_html(card, other) + beside_html(card, other, in_order(card.scores), look.comparable, look.sort))
         return
     versions = {name: one.version for name, one in found.items()}
-    st.html(scores_html(card, in_order(card.scores), look.sort, versions))
+    st.html(scores_html(card, in_order(card.scores), look.scored, look.sort, versions))
     said = everyones(store).get(card.reconstruction)
     people = f" {said.recognised} of {said.answers} answers recognise it." if said else ""
     st.caption(_shared.plain(f"Loss {_shared.number(card.loss)}, {card.iterations} iterations.{people} {PERCENTILES}"))
@@ -165,5 +165,5 @@ def _address(card: Card) -> str:
     base = (st.context.url or "").split("?")[0]
     words = [f"run={card.run}", f"reconstruction={card.reconstruction}"]
     if card.reference != "attacked":
-        words.append("reference=before+augmentation")
+        words.append("reference=un-augmented+original")
     return f"{base}?{'&'.join(words)}"

@@ -12,7 +12,7 @@ from core.report.records import Card
 from pages import _shared
 from pages._shared import number
 
-REFERENCE_WORDS = {"attacked": "original", "source": "original before augmentation"}
+ORIGINAL_WORDS = {"attacked": "original", "source": "un-augmented original"}
 PENDING = "maps_pending"  # in the session: how many maps of this run of the page are still being computed
 
 
@@ -57,7 +57,7 @@ def original_figure(card: Card, caption: str = "original") -> str:
         return missing(caption, str(error))
     if url is None:
         return missing(caption, "no original is paired with it")
-    return _shared.figure(url, f"{REFERENCE_WORDS[card.reference].capitalize()} {card.name}", caption=caption)
+    return _shared.figure(url, f"{ORIGINAL_WORDS[card.reference].capitalize()} {card.name}", caption=caption)
 
 
 def made_figure(card: Card, caption: str = "reconstruction") -> str:

@@ -12,7 +12,7 @@ from core.report.records import Card, Score
 from pages._shared import number
 
 PERCENTILES = (
-    "↑ ↓ point to more leakage. The bar is the score's percentile in this run: 100 leaks most, ties count half."
+    "↑ ↓ say which way is more leakage. The bar is the score's percentile in this run: 100 leaks most, ties count half."
 )
 
 
@@ -26,10 +26,17 @@ def explain(name: str) -> str:
     return f"{record.title}: {record.direction} means more leakage; {record.source}"
 
 
-def scores_html(card: Card, shown: Sequence[str], marked: str = "", versions: dict[str, str] | None = None) -> str:
+def scores_html(
+    card: Card,
+    shown: Sequence[str],
+    scored: Container[str],
+    marked: str = "",
+    versions: dict[str, str] | None = None,
+) -> str:
     """The card's scores: those of `shown` at once, the rest folded away, diagnostics in a block of their own.
 
-    marked: the metric that the page is sorted by. versions: adds a column with each metric's version.
+    scored: metrics that the run has any score of; the others are named once for the page. marked: the metric that the
+    page is sorted by. versions: adds a column with each metric's version.
     """
     if not card.scores:
         return '<div class="hidden-scores">Not scored yet.</div>'
@@ -42,7 +49,7 @@ def scores_html(card: Card, shown: Sequence[str], marked: str = "", versions: di
         words = f"{len(rest)} more score{'' if len(rest) == 1 else 's'}" if first else f"{len(rest)} scores"
         more = f'<details class="more"><summary>{words}</summary>{_table(card, rest, marked, versions)}</details>'
     table = _table(card, first, marked, versions) if first else ""
-    return table + more + diagnostics_html(card) + unscored_html(card)
+    return table + more + diagnostics_html(card) + unscored_html(card, scored)
 
 
 def _table(card: Card, names: Sequence[str], marked: str, versions: dict[str, str] | None) -> str:
@@ -91,9 +98,9 @@ def diagnostics_html(card: Card) -> str:
     return f'<div class="diagnostics"><em>diagnostics, not leakage</em>{cells}</div>'
 
 
-def unscored_html(card: Card) -> str:
-    """The metrics without a value, folded away with their reasons."""
-    missing = [name for name in in_order(card.scores) if card.scores[name].value is None]
+def unscored_html(card: Card, scored: Container[str]) -> str:
+    """The metrics without a value here, of those that others of the run have, folded away with their reasons."""
+    missing = [name for name in in_order(card.scores) if card.scores[name].value is None and name in scored]
     if not missing:
         return ""
     reasons = "".join(f"<li>{escape(short_name(n))}: {escape(card.scores[n].reason)}</li>" for n in missing)
@@ -103,7 +110,8 @@ def unscored_html(card: Card) -> str:
 # --- two runs ---------------------------------------------------------------------------------------------
 def beside_html(here: Card, there: Card, shown: Sequence[str], comparable: Container[str], marked: str = "") -> str:
     """Scores of both runs, of the metrics that can be compared; the one that leaks more is marked by an arrow."""
-    names = [n for n in in_order(here.scores) if group(n) != DIAGNOSTICS and n in comparable]
+    valued = {name for card in (here, there) for name, score in card.scores.items() if score.value is not None}
+    names = [n for n in in_order(valued) if group(n) != DIAGNOSTICS and n in comparable]
     first = [name for name in names if name in shown]
     rest = [name for name in names if name not in shown]
     table = _beside_table(here, there, first, marked)

@@ -75,18 +75,32 @@ def _row(row: MetricSummary) -> str:
 
 
 def sets_html(found: Sequence[SetScore]) -> str:
-    """Set metrics: one figure over all pictures of the run, or of its setting, with what limits it."""
-    if not found:
-        return ""
+    """Set metrics: one figure over all pictures of the run, or of its setting; those without one are folded away."""
+    valued = [one for one in found if one.value is not None]
     head = '<tr class="head"><th>over all pictures at once</th><td>value</td><td>n</td><td class="left">over</td></tr>'
-    return f'<div class="wide"><table class="scores summary">{head}{"".join(_set(one) for one in found)}</table></div>'
+    rows = "".join(_set(one) for one in valued)
+    table = f'<div class="wide"><table class="scores summary">{head}{rows}</table></div>' if valued else ""
+    return table + _without(found)
+
+
+def _without(found: Sequence[SetScore]) -> str:
+    """The set metrics without a value, each reason once."""
+    reasons: dict[str, dict[str, None]] = {}
+    for one in found:
+        if one.value is None:
+            reasons.setdefault(one.reason, {})[short_name(one.metric)] = None
+    if not reasons:
+        return ""
+    count_of = len({name for names in reasons.values() for name in names})
+    lines = "".join(f"<li>{escape(', '.join(names))}: {escape(reason)}</li>" for reason, names in reasons.items())
+    words = f"{count_of} set metric{'' if count_of == 1 else 's'} not scored"
+    return f'<details class="unscored"><summary>{words}</summary><ul>{lines}</ul></details>'
 
 
 def _set(one: SetScore) -> str:
     mark = "↑" if one.direction == "higher" else "↓"
     over = "this run" if one.scope == "run" else f"its setting, {len(one.runs)} runs"
-    note = one.reason if one.value is None else one.warning
-    warned = f'<div class="status">⚠ {escape(note)}</div>' if note else ""
+    warned = f'<div class="status">⚠ {escape(one.warning)}</div>' if one.warning else ""
     title = f"{one.title}: {one.direction} means more leakage; asks for {one.minimum_sample} pictures or more"
     return (
         f'<tr><th title="{escape(title)}">{escape(short_name(one.metric))} {mark}{warned}</th>'

@@ -7,10 +7,12 @@ import streamlit as st
 
 from core.metrics.registry import METRICS
 from core.report.evidence import BESIDE, DEFAULT_METRIC, DEFAULT_VALUE, RunVerdict, run_verdict, threshold
+from core.report.labels_recovered import label_recovery
 from core.report.names import short_name
 from core.report.runs import changes
 from core.report.verdict import ControlCheck, Evidence, Verdict
 from core.report.verdict_words import CONTROL_RULE
+from core.report.views import answers_of, image_pairs
 from pages import _shared
 from pages._pictures import stored_figure
 from pages._shared import number, percent
@@ -132,3 +134,25 @@ def _worst(entry: Evidence, found: Verdict, original_sha: str | None, image_sha:
 def rule_caption() -> str:
     """The rule for controls, for a help text."""
     return CONTROL_RULE
+
+
+def panel(run_id: int) -> None:
+    """Verdict, worst originals and controls; redrawn with every answer given on this page."""
+    metric = st.session_state.get("metric") or DEFAULT_METRIC
+    value = st.session_state.get("cut")
+    judged = verdict_of(run_id, metric, DEFAULT_VALUE if value is None else value)
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        st.html(verdict_html(judged))
+        if judged.verdict.outcome != "pending":
+            st.html(controls_html(judged.verdict))
+            st.caption("What makes a control fail", help=CONTROL_RULE)
+        recovered = label_recovery(_shared.get_store(), run_id)
+        if recovered is not None:
+            st.caption(_shared.plain(recovered.sentence))
+    with right:
+        if judged.verdict.worst:
+            images = image_pairs(_shared.get_store(), [e.reconstruction for e in judged.verdict.worst])
+            mine = answers_of(_shared.get_store(), _shared.current_annotator())
+            scored = images if st.session_state.get("scores") else mine
+            st.html(worst_html(judged.verdict, images, scored))

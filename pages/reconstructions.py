@@ -10,19 +10,16 @@ from core.report.beside import Sharing, comparable_metrics
 from core.report.columns import run_table
 from core.report.evidence import DEFAULT_METRIC, DEFAULT_VALUE
 from core.report.export import export_html
-from core.report.labels_recovered import label_recovery
 from core.report.names import short_name
 from core.report.records import Card, CardPage, Query
+from core.report.references import references
 from core.report.runs import Run, run
-from core.report.verdict_words import CONTROL_RULE
 from core.report.views import (
     answers_of,
     card,
     class_names,
-    image_pairs,
     metric_names,
     reconstruction_page,
-    references,
     role_counts,
     unscored_metrics,
 )
@@ -30,29 +27,6 @@ from pages import _cards, _controls, _detail, _effort, _pictures, _progress, _ru
 from pages._scores import PERCENTILES
 
 FEWEST = 3  # originals: the figures of fewer would tell a score that is hidden until its card is answered
-HIDDEN = "*Show scores* shows all."
-
-
-def verdict_panel(run_id: int) -> None:
-    """Verdict, worst originals and controls; redrawn with every answer given on this page."""
-    metric = st.session_state.get("metric") or DEFAULT_METRIC
-    value = st.session_state.get("cut")
-    judged = _verdict.verdict_of(run_id, metric, DEFAULT_VALUE if value is None else value)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        st.html(_verdict.verdict_html(judged))
-        if judged.verdict.outcome != "pending":
-            st.html(_verdict.controls_html(judged.verdict))
-            st.caption("What makes a control fail", help=CONTROL_RULE)
-        recovered = label_recovery(_shared.get_store(), run_id)
-        if recovered is not None:
-            st.caption(_shared.plain(recovered.sentence))
-    with right:
-        if judged.verdict.worst:
-            images = image_pairs(_shared.get_store(), [e.reconstruction for e in judged.verdict.worst])
-            mine = answers_of(_shared.get_store(), _shared.current_annotator())
-            scored = images if st.session_state.get("scores") else mine
-            st.html(_verdict.worst_html(judged.verdict, images, scored))
 
 
 def unscored_in_link(missing: Mapping[str, str]) -> None:
@@ -90,7 +64,7 @@ def listing(query: Query, found: CardPage, look: _cards.Look) -> None:
     st.session_state["drawn_in"] = {
         one: [f"card_{shown.reconstruction}", "verdict"]
         for shown in found.cards
-        for one in (shown.reconstruction, *_others(found, shown))
+        for one in (shown.reconstruction, *(other.reconstruction for other in beside_of(found, shown)))
     }
     _pictures.start_waiting()
     with st.grid("auto", min_column_width=235 if query.beside is None else 300):
@@ -102,8 +76,9 @@ def listing(query: Query, found: CardPage, look: _cards.Look) -> None:
     _pictures.wait_for_maps()
 
 
-def _others(found: CardPage, shown: Card) -> tuple[int, ...]:
-    return (found.others[shown.reconstruction].reconstruction,) if shown.reconstruction in found.others else ()
+def beside_of(found: CardPage, shown: Card) -> tuple[Card, ...]:
+    """What the run beside made of the same original, if there is one."""
+    return (found.others[shown.reconstruction],) if shown.reconstruction in found.others else ()
 
 
 def rows(query: Query, found: CardPage, look: _cards.Look) -> None:
@@ -111,7 +86,7 @@ def rows(query: Query, found: CardPage, look: _cards.Look) -> None:
     hidden = {
         one.reconstruction
         for one in found.cards
-        if not all(_cards.is_visible(c, look) for c in (one, *_other_cards(found, one)))
+        if not all(_cards.is_visible(c, look) for c in (one, *beside_of(found, one)))
     }
     if query.beside is None:
         _table.table(found.cards, look.shown, hidden)
@@ -119,11 +94,7 @@ def rows(query: Query, found: CardPage, look: _cards.Look) -> None:
         shown = tuple(name for name in look.shown if name in look.comparable)
         _table.beside_table(found.cards, found.others, shown, hidden)
     if hidden:
-        st.caption(f"Scores and losses of {len(hidden)} rows are hidden until you answer them; {HIDDEN}")
-
-
-def _other_cards(found: CardPage, shown: Card) -> tuple[Card, ...]:
-    return (found.others[shown.reconstruction],) if shown.reconstruction in found.others else ()
+        st.caption(f"Scores and losses of {len(hidden)} rows are hidden until you answer; *Show scores* shows all.")
 
 
 def pager(found: CardPage, size: int) -> None:
@@ -138,13 +109,15 @@ def pager(found: CardPage, size: int) -> None:
         right.pagination(found.pages, key="page", bind="query-params")
 
 
-def head(current: Run) -> None:
-    """State and title of the run, with what can be done about it."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"{_progress.status_line(current)} {_shared.plain(current.title)}")
+def head(current: Run) -> DeltaGenerator:
+    """State and title of the run, with what can be done about it; gives the row, which takes more."""
+    row = st.container(horizontal=True, vertical_alignment="center")
+    with row:
+        st.markdown(f"{_progress.status_line(current)} {_shared.plain(current.title)}", width="content")
         st.page_link(_shared.AUDIT_PAGE, label="Settings and progress", query_params={"run": str(current.id)})
         _progress.score_again(current)
     _progress.error_line(current)
+    return row
 
 
 def offer(current: Run, roles: dict[str, int], missing: Mapping[str, str], beside: Sharing | None) -> _controls.Choices:
@@ -191,7 +164,7 @@ def caption(query: Query, look: _cards.Look) -> None:
 def body(current: Run, opened: Card | None, place: DeltaGenerator) -> None:
     """Everything below the picker, for a run that exists; `place` takes the choice of the run beside it."""
     store = _shared.get_store()
-    head(current)
+    row = head(current)
     roles = role_counts(store, current.id)
     if not roles:
         _shared.empty_state(
@@ -207,7 +180,7 @@ def body(current: Run, opened: Card | None, place: DeltaGenerator) -> None:
     if opened is not None:
         closely(current, opened, choices)
         return
-    overview(current, choices, missing)
+    overview(current, choices, missing, row)
 
 
 def closely(current: Run, opened: Card, choices: _controls.Choices) -> None:
@@ -229,11 +202,11 @@ def closely(current: Run, opened: Card, choices: _controls.Choices) -> None:
         _detail.detail(shown, query, _controls.look(choices, query, common(query)), choices.classes)
 
 
-def overview(current: Run, choices: _controls.Choices, missing: Mapping[str, str]) -> None:
-    """Verdict, summary and the page of cards or rows."""
+def overview(current: Run, choices: _controls.Choices, missing: Mapping[str, str], row: DeltaGenerator) -> None:
+    """Verdict, summary and the page of cards or rows; `row` takes the buttons for the whole run."""
     store = _shared.get_store()
     top = st.container()  # filled below, once the controls have taken threshold and switch from the link
-    with st.container(horizontal=True):
+    with row:
         _verdict.threshold_popover(choices.names)
         st.download_button(
             "Export as one HTML file",
@@ -250,7 +223,7 @@ def overview(current: Run, choices: _controls.Choices, missing: Mapping[str, str
     query = _controls.asked(current.id, choices)
     look = _controls.look(choices, query, common(query))
     with top:
-        st.fragment(verdict_panel, key="verdict")(current.id)
+        st.fragment(_verdict.panel, key="verdict")(current.id)
         cut = st.session_state.get("cut")
         metric = st.session_state.get("metric") or DEFAULT_METRIC
         _effort.panel(current, metric, DEFAULT_VALUE if cut is None else cut)

@@ -25,8 +25,8 @@ WORDS = (
     ("judge", "classifier"),
 )
 FIRST = (
-    "psnr", "mse", "psnr_registered", "registered_psnr", "ssim", "gmsd", "haarpsi", "lpips_alex", "lpips_vgg", "dists",
-    "classifier_same", "semsim",
+    "psnr", "mse", "ssim", "lpips_alex", "classifier_probability", "dists", "psnr_registered", "haarpsi", "semsim",
+    "lpips_vgg", "gmsd",
 )  # fmt: skip
 SHOWN = 8  # scores on a card before anyone chooses
 

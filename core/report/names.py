@@ -6,7 +6,7 @@ from core.metrics.registry import METRICS
 
 NEAREST = "nearest"  # how what was made from the model alone is paired, see core.leakage.pairing
 ACRONYMS = frozenset({"mse", "mae", "psnr", "ssim", "ms", "gmsd", "lpips", "dists", "dino", "clip", "fid", "kid"})
-SPELT = {"haarpsi": "HaarPSI", "dreamsim": "DreamSim", "vits16": "ViT-S/16", "vitb32": "ViT-B/32"}
+SPELT = {"haarpsi": "HaarPSI", "dreamsim": "DreamSim", "semsim": "SemSim", "vits16": "ViT-S/16", "vitb32": "ViT-B/32"}
 
 
 def short_name(name: str) -> str:

@@ -12,7 +12,7 @@ from core.metrics.registry import METRICS
 from core.report.columns import NONE, RunTable, run_table
 from core.report.order import ordered
 from core.report.people import answers_of as answers_of
-from core.report.records import REFERENCES, ROLES, Card, CardPage, Query, Score, ScoredMetric
+from core.report.records import ROLES, Card, CardPage, Query, Score, ScoredMetric
 from core.storage import schema
 from core.storage.scores import score_value
 from core.storage.store import Store
@@ -101,14 +101,6 @@ def without_weights(store: Store, run: int) -> tuple[str, ...]:
     return tuple(
         name for name, scored in found.items() if name in METRICS and METRICS[name].needs and not scored.weights_hash
     )
-
-
-def references(store: Store, run: int) -> tuple[str, ...]:
-    """What this run's reconstructions can be compared with: always the attacked pixels, perhaps their source too."""
-    statement = select(pair.c.id).join(rec, rec.c.id == pair.c.reconstruction_id).where(rec.c.job_id == run)
-    with store.database.read() as connection:
-        sourced = connection.execute(statement.where(pair.c.reference == "source").limit(1)).first() is not None
-    return REFERENCES if sourced else REFERENCES[:1]
 
 
 def image_pairs(store: Store, reconstructions: Sequence[int]) -> dict[int, tuple[str | None, str]]:

@@ -14,6 +14,8 @@ PAGES = {
     "overview": "",
     "audit": "audit?run=1",
     "reconstructions": "reconstructions?run=1",
+    "reconstruction": "reconstructions?run=1&reconstruction=3&scores=true",
+    "two-runs": "reconstructions?run=1&beside=2&scores=true",
     "metrics": "metrics",
     "label": "label",
     "correlations": "correlations",

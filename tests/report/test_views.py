@@ -10,6 +10,7 @@ from core.errors import UserError
 from core.labels.annotators import annotator_id
 from core.labels.answers import answer_reconstruction
 from core.report.records import Query
+from core.report.references import references
 from core.report.views import (
     answers_of,
     card,
@@ -17,7 +18,6 @@ from core.report.views import (
     metric_names,
     neighbours,
     reconstruction_page,
-    references,
     role_counts,
 )
 from core.storage import schema
