@@ -129,6 +129,9 @@ def test_weights_found_missing_in_torch_s_cache_and_by_hand(
     cached = {note.name: note for note in weights_notes(replace(bare, torch_cache=cache))}["vgg16-imagenet-features"]
     assert cached.button == "Take in"
     assert "torch's cache" in cached.reason
+    lpips = {note.name: note for note in notes(replace(bare, torch_cache=cache))}
+    assert (lpips["lpips_vgg"].available, lpips["lpips_vgg"].worth_asking) == (False, True)
+    assert (lpips["lpips_alex"].available, lpips["lpips_alex"].worth_asking) == (False, False)
     assert not bare.weights.exists()  # nothing was converted
     monkeypatch.setitem(WEIGHTS, "dino-vits16", replace(WEIGHTS["dino-vits16"], sha256=""))
     hand = {note.name: note for note in weights_notes(bare)}["dino-vits16"]
