@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, insert, select
 
 from core.jobs.material import attack_of
-from core.jobs.payloads import AttackJob, ScoreJob, to_json
+from core.jobs.payloads import AttackJob, RescoreJob, ScoreJob, to_json
 from core.jobs.plan import ShardPlan
 from core.jobs.references import ATTACKED, REFERENCES, unaugmented
 from core.jobs.shards import SetShard
@@ -54,7 +54,9 @@ def plan_sets(store: Store, payload: ScoreJob, references: Sequence[str]) -> lis
         if reference not in references:
             continue
         runs = runs_of(store, payload.attack_job, attack, scope)
-        if scope == "run" or len(runs) > 1:
+        # in the background every run of a setting may be scored anew: the newest one does it for all
+        others_do = isinstance(payload, RescoreJob) and payload.attack_job != max(runs)
+        if scope == "run" or (len(runs) > 1 and not others_do):
             plans.append(ShardPlan("sets", (place,)))
     return plans
 

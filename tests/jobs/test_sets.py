@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from core.jobs import sets
-from core.jobs.payloads import ScoreJob
+from core.jobs.payloads import RescoreJob, ScoreJob
 from core.jobs.plan import ShardPlan
 from core.jobs.queue import original_hashes, store_originals, submit
 from core.jobs.runner import Runner
@@ -114,6 +114,9 @@ def test_a_setting_is_every_run_of_one_model_attack_defence_and_data_set(store: 
         assert found["kid_alex"].n == 16
         assert found["kid_alex"].value is not None
     assert by_name(set_scores(store, first))["kid_alex"].runs == (first,)
+    # asked for, each run does its setting; in the background the newest does it for all
+    for job, wanted in ((ScoreJob, {first: 2, second: 2}), (RescoreJob, {first: 1, second: 2})):
+        assert {run: len(sets.plan_sets(store, job(attack_job=run), ["attacked"])) for run in wanted} == wanted
 
 
 def test_a_run_done_again_counts_once_in_its_setting(store: Store) -> None:
