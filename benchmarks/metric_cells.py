@@ -93,15 +93,15 @@ def warm(score: Callable[[np.ndarray, np.ndarray, int], list[Any]], size: int, b
     return best, paces[best]
 
 
-def held(device: str, *, peak: bool) -> int:
-    """Bytes that this process holds, or held at most since `forget`."""
+def peak(device: str) -> int:
+    """Bytes that this process held at most since `forget`, all in all; on a GPU those that torch allocated."""
     if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()
+        return torch.cuda.max_memory_allocated()
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    line = next(row for row in status.splitlines() if row.startswith("VmHWM" if peak else "VmRSS"))
+    line = next(row for row in status.splitlines() if row.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
@@ -132,9 +132,8 @@ def main() -> None:
                 answer = {"pace": pace}
             else:
                 forget(device)
-                before = held(device, peak=False)
                 seconds = run(scorers[metric], size, asked["pairs"], budgets[metric, size])
-                answer = {"seconds": seconds, "peak": max(0, held(device, peak=True) - before)}
+                answer = {"seconds": seconds, "peak": peak(device)}
         except (RuntimeError, ValueError, ImportError, OSError) as error:  # said in the table, and the next one goes on
             answer = {"error": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
         print(json.dumps(answer), flush=True)
