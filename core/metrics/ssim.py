@@ -94,8 +94,8 @@ def _maps(
     """(M, H', W') luminance, and contrast times structure, in each window of (M, H, W) images."""
     import torch
 
-    both = torch.stack((x + y, x - y))
-    s, d, s_squared, d_squared = _local_means(torch.cat((both, both * both)), window)
+    s, d = x + y, x - y
+    s, d, s_squared, d_squared = _local_means(torch.stack((s, d, s * s, d * d)), window)
     s, d = s * s, d * d
     # in-place only on what no gradient needs
     variance_s, variance_d = (s_squared - s).mul_(correction), (d_squared - d).mul_(correction)
