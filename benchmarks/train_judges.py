@@ -3,8 +3,10 @@
 A judge is a classifier that is not the victim and says whether it still names the class of a reconstruction. Of each
 bundled set two are trained, on disjoint halves (even and odd numbers in the names), so that every original has one that
 never saw it. Each image is learned clean and with seeded noise, blur and changes of contrast, so that a judge does not
-stumble over what a person looks through. Weights and a record, with the accuracy on the other half, are written beside
-each other; numbers may differ in the last digits on another processor.
+stumble over what a person looks through. One more class, "nothing recognisable", is learned from noise, blobs and dull
+colour: without it a judge called pure noise a face, and a failed attack would have counted as a leak. Weights and a
+record, with what they do on the other half, are written beside each other; numbers may differ in the last digits on
+another processor.
 """
 
 import argparse
@@ -27,6 +29,9 @@ from core.models.spec import ModelSpec
 from core.models.training import TrainingConfig, accuracy, train
 
 ARGUMENTS = {"base": 8}  # an eighth of ResNet20-4's width: 70,000 parameters
+
+
+NOTHING = "nothing recognisable"
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,12 @@ def train_judge(source: str, half: str, seed: int) -> tuple[bytes, dict[str, obj
     images, labels = arrays(kept)
     rng = np.random.default_rng(config.seed)
     learned = np.concatenate([images, *(damaged(images, rng) for _ in range(recipe.copies - 1))])
-    weights = train(spec, learned, np.tile(labels, recipe.copies), config)
+    empty = nothing(len(learned) // 3, rng)
+    truths = np.concatenate([np.tile(labels, recipe.copies), np.full(len(empty), spec.num_classes - 1)])
+    weights = train(spec, np.concatenate([learned, empty]), truths, config)
     data = save(weights, metadata={"origin": "python -m benchmarks.train_judges"})
     unseen, truth = arrays(others)
+    fresh = nothing(300, np.random.default_rng(2))
     record: dict[str, object] = {
         "command": f"python -m benchmarks.train_judges --seed {seed}",
         "spec": asdict(replace(spec, weights_sha256=hashlib.sha256(data).hexdigest())),
@@ -80,6 +88,7 @@ def train_judge(source: str, half: str, seed: int) -> tuple[bytes, dict[str, obj
         "only": sorted(item.name for item in prepared),
         "held_out_accuracy": accuracy(spec, weights, unseen, truth),
         "held_out_accuracy_damaged": accuracy(spec, weights, damaged(unseen, np.random.default_rng(1)), truth),
+        "held_out_nothing_accuracy": accuracy(spec, weights, fresh, np.full(len(fresh), spec.num_classes - 1)),
         "trained_on_accuracy": accuracy(spec, weights, images, labels),
         "copies": recipe.copies,
         "training": asdict(config),
@@ -90,7 +99,7 @@ def train_judge(source: str, half: str, seed: int) -> tuple[bytes, dict[str, obj
 
 def judge_spec(source: str, origin: str) -> ModelSpec:
     """A narrow ResNet20 on 32 × 32 colour: another architecture than the bundled victims'."""
-    classes = SAMPLES[source].classes
+    classes = (*SAMPLES[source].classes, NOTHING)
     return ModelSpec(
         "resnet20-4",
         num_classes=len(classes),
@@ -114,6 +123,25 @@ def damaged(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         pixels = ndimage.gaussian_filter(image / 255, (*(rng.uniform(0, 1.2),) * 2, 0))
         pixels = (pixels - 0.5) * rng.uniform(0.5, 1.2) + 0.5 + rng.uniform(-0.1, 0.1)
         pixels = pixels + rng.uniform(0, 0.15) * rng.normal(size=image.shape)
+        result.append(np.rint(pixels.clip(0, 1) * 255).astype(np.uint8))
+    return np.stack(result)
+
+
+def nothing(count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count, 32, 32, 3) uint8 of noise, blobs, both, and dull colour in turn; every other four of them grey."""
+    result = []
+    for number in range(count):
+        noise = rng.normal(size=(32, 32, 3))
+        level, spread = rng.uniform(0.2, 0.8, 3), rng.uniform(0.1, 0.5)
+        blobs = ndimage.gaussian_filter(noise, (*(rng.uniform(0.7, 6),) * 2, 0))
+        pixels = (
+            rng.uniform(size=noise.shape) if rng.uniform() < 0.5 else level + spread * noise,
+            level + spread * blobs / blobs.std(),
+            level + spread * (blobs / blobs.std() + rng.normal(size=noise.shape)) / 2,
+            level + rng.uniform(0, 0.05) * rng.normal(size=noise.shape),
+        )[number % 4]
+        if number // 4 % 2:
+            pixels = pixels.mean(2, keepdims=True).repeat(3, 2)
         result.append(np.rint(pixels.clip(0, 1) * 255).astype(np.uint8))
     return np.stack(result)
 

@@ -17,7 +17,7 @@ def facts_html(note: Note) -> str:
         "More leakage" if note.arrow else "Better fit": f"{note.arrow} {note.direction}".strip(),
         "Range": note.range,
         "Kind": f"{note.kind}: {KINDS[note.kind]}",
-        "Smallest picture": note.minimum or "–",
+        "At least": note.minimum or "–",
         "Input": note.input,
         "Needs": note.needs or note.condition or "nothing",
         "Computed by": f"{note.library}; version {note.version}",

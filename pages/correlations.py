@@ -6,12 +6,11 @@ import pandas as pd
 import streamlit as st
 
 from core.errors import UserError
-from core.labels.recognition import FEWEST_ANSWERS, Recognition, recognition
+from core.labels.recognition import Recognition, recognition
 from core.report.evidence import BESIDE
 from core.report.frames import (
     RECOGNITION,
     Axis,
-    Relation,
     axis,
     points,
     relate,
@@ -19,16 +18,15 @@ from core.report.frames import (
 )
 from core.report.references import ATTACKED, REFERENCE_WORDS, SOURCE, references
 from core.report.score_frames import labelled_runs, other_version_words, score_frame, stored_metrics
-from core.statistics import Estimate
 from core.storage.database import change
 from core.storage.store import Store
+from pages._correlation_figures import figures
 from pages._elsewhere import keep_link, made_elsewhere
 from pages._links import link_errors
 from pages._plot import Axis as PlotAxis
 from pages._plot import Trace, plot, plot_state
 from pages._shared import (
     AUDIT_PAGE,
-    LABEL_PAGE,
     RUN_PAGE,
     arrow,
     empty_state,
@@ -46,7 +44,6 @@ from pages._shared import (
 KEY = "correlations_plot"
 POLL = 0.7  # seconds; a label given in another tab shows within 2
 COUNTERS = ("labels", "scores", "reconstructions")
-FEW_PAIRS = 10  # below, the figures carry a caution
 FEW = 64  # points whose pictures are sent before they are asked for
 SHOWN = 12  # selected reconstructions drawn under the plot
 MARKS = {
@@ -166,61 +163,6 @@ def show_selected(rows: pd.DataFrame) -> None:
     for run in sorted(rows["run"].unique())[:5]:
         title = rows.loc[rows["run"] == run, "run_title"].iloc[0]
         st.page_link(RUN_PAGE, label=f"Open run {run}: {plain(title)}", query_params={"run": str(run)})
-
-
-def figure(title: str, found: Estimate, help_text: str) -> None:
-    """One correlation with its interval."""
-    between = (
-        ""
-        if found.low is None
-        else f" 95 % interval if rows were independent: {number(found.low)} to {number(found.high)}."
-    )
-    st.metric(title, number(found.estimate), help=help_text + between, border=True)
-
-
-def few_words(related: Relation) -> str:
-    """The caution beside figures of few reconstructions, with the interval of ρ where there is one."""
-    rho = related.spearman
-    words = f"n = {related.n}: too few to say anything; another handful of reconstructions may well rank otherwise."
-    if rho.low is None or rho.high is None:
-        return words
-    return f"{words} 95 % interval of ρ, if rows were independent: {number(rho.low)} to {number(rho.high)}."
-
-
-def nearest_left_out(count: int) -> str:
-    """How many reconstructions of attacks on the model alone take no part, and why."""
-    one = count == 1
-    return (
-        f"{count} reconstruction{'' if one else 's'} of attacks on the model alone {'is' if one else 'are'} left out: "
-        f"{'it was' if one else 'each was'} paired with the original of its class that a metric finds nearest, which "
-        "would flatter the metrics against people."
-    )
-
-
-def figures(related: Relation, people: bool) -> None:
-    """The figures above the plot."""
-    with st.container(horizontal=True):
-        figure("Spearman ρ", related.spearman, "Rank correlation; +1: the same order of leakage.")
-        figure("Kendall τ-b", related.kendall, "Share of pairs in the same order minus the rest, ties corrected.")
-        st.metric("n", f"{related.n}", help="Reconstructions with both values.", border=True)
-        st.metric(
-            "Unscored",
-            f"{related.unscored}",
-            help="Left out: a metric has no value, with its reason stored.",
-            border=True,
-        )
-        if people:
-            few = f"Counted in n, but fewer than {FEWEST_ANSWERS} answers: whether one is recognisable is undetermined."
-            st.metric("Undetermined", f"{related.undetermined}", help=few, border=True)
-            st.metric("Not labelled", f"{related.unlabelled}", help="Left out: nobody has answered yet.", border=True)
-    if related.nearest:
-        st.caption(nearest_left_out(related.nearest))
-    if 0 < related.n < FEW_PAIRS:
-        st.caption(few_words(related))
-    if related.words:
-        st.info(related.words, icon=":material/info:")
-        if people and related.unlabelled:
-            st.page_link(LABEL_PAGE, label="Label some", icon=":material/keyboard:")
 
 
 def compare_with(store: Store, run: int | None) -> str:

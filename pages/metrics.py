@@ -29,11 +29,12 @@ def choices(found: Sequence[Note]) -> None:
     """Picture and metric, from the link or as chosen."""
     titles = {note.name: f"{note.short} {note.arrow}".strip() for note in found}
     with link_errors("pages/metrics.py", "Metrics"):
-        _metrics_link.take("metric", titles, DEFAULT_METRIC, "metric")
-        _metrics_link.take("picture", PICTURES, DEFAULT_PICTURE, "example picture")
-        _metrics_link.take("view", VIEWS, VIEWS[0], "view")
-        _metrics_link.take("kind", KIND_WORDS, "all", "kind of metric")
-        _metrics_link.take("here", HERE_WORDS, "all", "choice")
+        shorts = {note.short: note.name for note in found}
+        _metrics_link.take("metric", list(titles), DEFAULT_METRIC, "metric", shorts)
+        _metrics_link.take("picture", list(PICTURES), DEFAULT_PICTURE, "example picture")
+        _metrics_link.take("list", VIEWS, VIEWS[0], "list")
+        _metrics_link.take("kind", list(KIND_WORDS), "all", "kind of metric")
+        _metrics_link.take("here", list(HERE_WORDS), "all", "choice")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.segmented_control(
             "Picture",
@@ -55,23 +56,22 @@ def choices(found: Sequence[Note]) -> None:
         )
 
 
-def ask(picture: str) -> tuple[dict[str, list[Score]], list[str], str]:
+def ask(picture: str, asked: frozenset[str]) -> tuple[dict[str, list[Score]], list[str], str]:
     """Scores that are known, metrics that are still computed, and what went wrong, if anything."""
     pairs = [(original(picture), one.pixels) for one in examples(picture)]
-    names = compared(list(METRICS))
-    plain = [name for name in names if not METRICS[name].needs]
-    networks = [name for name in names if METRICS[name].needs]
+    classes, originals = [base(picture).label] * len(pairs), [picture] * len(pairs)
+    names = [name for name in compared(list(METRICS)) if name in asked]
+    networks = [name for name in names if METRICS[name].needs or METRICS[name].packages]
+    groups = [[name for name in names if name not in networks], *([name] for name in networks)]
     scores: dict[str, list[Score]] = {}
     waiting: list[str] = []
     problem = ""
-    for group in (plain, networks):  # the first are there before any network is loaded
-        if not group:
-            continue
-        answer: Answer = example_scores(_shared.settings(), pairs, group, base(picture).classes(len(pairs)))
+    for group in groups:  # the quick ones are there before any network is loaded, and each network on its own
+        answer: Answer = example_scores(_shared.settings(), pairs, group, classes, originals)
         if not answer.ready:
             waiting += group
         elif answer.problem:
-            problem = answer.problem
+            problem = problem or answer.problem
         else:
             scores |= answer.value
     return scores, waiting, problem
@@ -79,7 +79,8 @@ def ask(picture: str) -> tuple[dict[str, list[Score]], list[str], str]:
 
 def worked_example(picture: str, found: Sequence[Note], metric: str) -> None:
     """The figure, what it shows, and the chosen metric beside it."""
-    scores, waiting, problem = ask(picture)
+    asked = frozenset(note.name for note in found if note.worth_asking)
+    scores, waiting, problem = ask(picture, asked)
     table = rank_table(scores)
     versions = examples(picture)
     titles = [one.title for one in versions]
@@ -94,11 +95,11 @@ def worked_example(picture: str, found: Sequence[Note], metric: str) -> None:
     )
     if waiting:
         st.caption(f":material/progress_activity: Computing {len(waiting)} of {len(waiting) + len(scores)} metrics …")
-        watch(picture, tuple(waiting))
+        watch(picture, asked, tuple(waiting))
     else:
         st.markdown(_shared.plain(dispute(table, titles)))
-    reasons = {name: note.brief for note in found if (name := note.name) in table.unscored}
-    reasons = {name: brief or table.unscored[name] for name, brief in reasons.items()}
+    briefs = {note.name: note.brief for note in found if note.name in compared(list(METRICS))}
+    reasons = {name: brief for name, brief in briefs.items() if name not in asked} | dict(table.unscored)
     unscored(reasons)
     study(picture, next(note for note in found if note.name == metric), table, reasons, bool(waiting))
 
@@ -112,9 +113,9 @@ def unscored(reasons: Mapping[str, str]) -> None:
 
 
 @st.fragment(run_every=POLL)
-def watch(picture: str, waiting: tuple[str, ...]) -> None:
+def watch(picture: str, asked: frozenset[str], waiting: tuple[str, ...]) -> None:
     """Redraw the page when more scores are there."""
-    if tuple(ask(picture)[1]) != waiting:
+    if tuple(ask(picture, asked)[1]) != waiting:
         st.rerun()
 
 
@@ -159,9 +160,9 @@ def all_metrics(found: Sequence[Note]) -> None:
             "View",
             VIEWS,
             required=True,
-            key=_metrics_link.key("view"),
+            key=_metrics_link.key("list"),
             on_change=_metrics_link.keep,
-            args=("view", VIEWS[0]),
+            args=("list", VIEWS[0]),
         )
         st.download_button(
             "Download as CSV",
@@ -178,7 +179,7 @@ def all_metrics(found: Sequence[Note]) -> None:
     st.caption(f"{len(shown)} of {len(found)} shown; {available} of {len(found)} can be computed on this machine.")
     if not shown:
         _shared.empty_state("**No metric matches.** Widen the filters above.")
-    elif st.session_state[_metrics_link.key("view")] == "table":
+    elif st.session_state[_metrics_link.key("list")] == "table":
         _metrics_cards.table(shown)
     else:
         st.html(_metrics_cards.cards_html(shown))

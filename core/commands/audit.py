@@ -31,6 +31,7 @@ what it writes:
   out/controls/ROLE/NAME.png     the same attack with a mismatched gradient, with its prior alone, and in the
                                  undefended easy case
   out/scores.csv                 one row a reconstruction; `seconds` is its share of its shard's time
+  out/scores_source.csv          the same against the pictures before a defence on the input, where there was one
   out/run.json                   everything needed to run it again, with --again
 """
 ALONE = ("again", "out", "device", "weights")  # what --again takes

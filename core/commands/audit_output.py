@@ -18,7 +18,7 @@ from core.jobs.compose import AttackRequest, defend
 from core.leakage.pairing import COSTS, NEAREST
 from core.statistics.estimate import json_number
 
-OURS = ("originals", "sources", "reconstructions", "controls", "scores.csv", "run.json")
+OURS = ("originals", "sources", "reconstructions", "controls", "scores.csv", "scores_source.csv", "run.json")
 
 
 def check_folder(out: Path) -> None:
@@ -56,7 +56,10 @@ def _write(out: Path, request: AttackRequest, result: AuditResult, threat: dict[
     try:
         _write_images(part, result.rows)
         _write_originals(part, request)
-        (part / "scores.csv").write_bytes(_table(result))
+        attack = [index for index, row in enumerate(result.rows) if row.role == "attack"]
+        (part / "scores.csv").write_bytes(_table(result, _of_rows(result.scores, attack)))
+        if result.source_scores:
+            (part / "scores_source.csv").write_bytes(_table(result, result.source_scores))
         text = json.dumps(_run_record(request, result, threat), indent=2, allow_nan=False)
         (part / "run.json").write_text(text + "\n", encoding="utf-8")
         part.chmod(0o755)
@@ -118,8 +121,15 @@ def _write_originals(folder: Path, request: AttackRequest) -> None:
             (folder / "sources" / f"{before.name}.png").write_bytes(encode_png(before.original))
 
 
-def _table(result: AuditResult) -> bytes:
-    """scores.csv: a metric that no pair has is left out; its reason stands in run.json."""
+def _of_rows(scores: dict[str, Any], rows: list[int]) -> dict[str, Any]:
+    return {name: [values[index] for index in rows] for name, values in scores.items()}
+
+
+def _table(result: AuditResult, scores: dict[str, Any]) -> bytes:
+    """scores.csv, or scores_source.csv, of the attack's rows; a metric that no pair has is left out.
+
+    scores: of those rows, in their order. The reasons stand in run.json.
+    """
     import pandas as pd
 
     from core.tables import write_csv
@@ -132,8 +142,8 @@ def _table(result: AuditResult) -> bytes:
         "iterations": [result.rows[i].iterations for i in attack],
         "seconds": [round(result.rows[i].seconds, 3) for i in attack],
     }
-    for name, values in result.scores.items():
-        numbers = [_number(values[i][0]) for i in attack]
+    for name, values in scores.items():
+        numbers = [_number(value) for value, _ in values]
         if any(number is not None for number in numbers):
             columns[name] = [math.nan if number is None else number for number in numbers]
     return write_csv(pd.DataFrame(columns))
@@ -157,6 +167,7 @@ def _run_record(request: AttackRequest, result: AuditResult, threat: dict[str, A
         "original_pixels_sha256": list(result.payload["original_hashes"]),
         "status": {row.name: row.status for row in result.rows if row.role == "attack"},
         **_nearest(result),
+        **_source(request, result),
         "warnings": result.warnings,
         "shards": result.records,
         "metrics": result.scoring,
@@ -164,6 +175,15 @@ def _run_record(request: AttackRequest, result: AuditResult, threat: dict[str, A
         "controls": {role: _control_scores(result, role) for role in sorted(roles)},
         "timings": {"attack_seconds": sum(row.seconds for row in result.rows if row.role == "attack")},
     }
+
+
+def _source(request: AttackRequest, result: AuditResult) -> dict[str, Any]:
+    """Where an input defence changed pictures: which, and where the scores against what they were before are."""
+    if not result.source_scores:
+        return {}
+    pairs = zip(request.prepared, defend(request).prepared, strict=True)
+    changed = [before.name for before, after in pairs if not np.array_equal(before.original, after.original)]
+    return {"source": {"scores": "scores_source.csv", "folder": "sources", "changed": changed}}
 
 
 def _nearest(result: AuditResult) -> dict[str, Any]:

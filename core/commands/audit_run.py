@@ -45,6 +45,8 @@ class AuditResult:
     records: list[dict[str, Any]]
     scoring: dict[str, Any]  # metric versions, weights' hashes
     warnings: list[str] = field(default_factory=list)
+    source_scores: dict[str, list[tuple[Any, str]]] = field(default_factory=dict)  # of the attack's rows, in their
+    # order, against the pictures before the input defences; empty where those changed none
 
 
 def attack_and_score(request: AttackRequest, *, bar: bool = False) -> AuditResult:
@@ -58,7 +60,7 @@ def attack_and_score(request: AttackRequest, *, bar: bool = False) -> AuditResul
     from core.settings import load_settings
 
     settings = load_settings()
-    request = defend(request)
+    before, request = request, defend(request)
     pixels = [image.original for image in request.prepared]
     labels = [image.label for image in request.prepared]
     payload = AttackJob(
@@ -88,7 +90,8 @@ def attack_and_score(request: AttackRequest, *, bar: bool = False) -> AuditResul
             warnings += [w for w in facts.values["warnings"] if w and plan.role == "attack"]
             rows += _rows(request, plan, result)
     scores, scoring = _score(request, rows, settings.threads)
-    return AuditResult(rows, scores, asdict(payload), records, scoring, warnings)
+    of_source = _score_against(before, request, rows, settings.threads)
+    return AuditResult(rows, scores, asdict(payload), records, scoring, warnings, of_source)
 
 
 def _run_shard(
@@ -183,7 +186,21 @@ def _rows_of_classes(request: AttackRequest, plan: ShardPlan, result: Event) -> 
     return rows
 
 
-def _score(request: AttackRequest, rows: list[Row], threads: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _score_against(before: AttackRequest, request: AttackRequest, rows: list[Row], threads: int) -> dict[str, Any]:
+    """Scores of the attack's rows against the pictures before the input defences; {} where those changed none."""
+    from core.metrics.registry import METRICS
+
+    sources = {image.name: image.original for image in before.prepared}
+    if all(np.array_equal(sources[image.name], image.original) for image in request.prepared):
+        return {}
+    attack = [replace(row, original=sources[row.nearest or row.name]) for row in rows if row.role == "attack"]
+    names = tuple(name for name, metric in METRICS.items() if not metric.diagnostic)
+    return _score(request, attack, threads, names)[0]
+
+
+def _score(
+    request: AttackRequest, rows: list[Row], threads: int, metrics: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], dict[str, Any]]:
     from core.jobs.shards import ScoreShard, run_shard
 
     def rgb(images: list[np.ndarray]) -> np.ndarray:
@@ -195,7 +212,7 @@ def _score(request: AttackRequest, rows: list[Row], threads: int) -> tuple[dict[
         rgb([row.original for row in rows]),
         rgb([row.reconstruction for row in rows]),
         np.array([row.label for row in rows], dtype=np.int64),
-        (),
+        metrics,
         request.spec,
         request.weights,
         threads=threads,

@@ -8,7 +8,6 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from core import __version__
@@ -160,14 +159,13 @@ def _judges(settings: Settings) -> Iterator[Finding]:
 
 
 def _metrics(settings: Settings) -> Iterator[Finding]:
-    from core.metrics.registry import METRICS, unavailable
+    from core.metrics.registry import METRICS, missing_here
     from core.metrics.sets import SET_METRICS, missing_for_set
 
     for name, metric in METRICS.items():
         if metric.diagnostic:
             continue
-        # that an audit brings more than this machine has is nothing that is missing here
-        reason = unavailable(replace(metric, lacks=None), settings)
+        reason = missing_here(metric, settings)
         if any(need in reason for need in metric.needs):
             reason = f"needs {', '.join(metric.needs)} (above)"
         yield not reason, f"metric {name}", reason or ("available in an audit" if metric.lacks else "available")

@@ -41,7 +41,7 @@ def lpips_map(settings: Settings, original_png: bytes, reconstruction_png: bytes
     key = _key("map", _mark(MAP_METRIC, settings), *(hashlib.sha256(part).hexdigest() for part in parts))
     header = {"what": "map", "metric": MAP_METRIC, "settings": _plain(settings)}
     data = pack(header, {"original": blob(original_png), "reconstruction": blob(reconstruction_png)})
-    return service.ask(Question(key, data, _read_map, settings.home))
+    return service.ask(Question(key, data, _read_map, settings.home, urgent=True))  # a person waits for this one
 
 
 def example_scores(
@@ -49,28 +49,31 @@ def example_scores(
     pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     names: Sequence[str],
     classes: Sequence[str | None] = (),
+    originals: Sequence[str | None] = (),
 ) -> Answer:
     """Scores of a few pairs of (H, W, 3) uint8 pictures: {metric: [Score for each pair]}, as score_pairs gives them.
 
-    classes: the pairs' true classes by name, for the metrics that ask; empty where they are not known.
+    classes, originals: the pairs' true classes and originals by name, for the metrics that ask (a judge); empty where
+    they are not known.
     """
     try:
         marks = [_mark(name, settings) for name in names]
-        _check(pairs, classes)
+        _check(pairs, classes, originals)
     except UserError as error:
         return Answer(True, problem=str(error))
     digests = [hashlib.sha256(f"{one.shape}".encode() + one.tobytes()).hexdigest() for pair in pairs for one in pair]
-    known = list(classes) or [None] * len(pairs)
-    header = {"what": "scores", "names": list(names), "classes": known, "settings": _plain(settings)}
+    known = {"classes": list(classes) or [None] * len(pairs), "originals": list(originals) or [None] * len(pairs)}
+    header = {"what": "scores", "names": list(names), **known, "settings": _plain(settings)}
     arrays = {f"{side}{i}": one for i, pair in enumerate(pairs) for side, one in zip("or", pair, strict=True)}
     return service.ask(
         Question(_key("scores", *marks, *digests, str(known)), pack(header, arrays), _read_scores, settings.home)
     )
 
 
-def _check(pairs: Sequence[tuple[np.ndarray, np.ndarray]], classes: Sequence[str | None]) -> None:
-    if classes and len(classes) != len(pairs):
-        raise UserError(f"Expected a class for each of {len(pairs)} pairs, got {len(classes)}; leave them out.")
+def _check(pairs: Sequence[tuple[np.ndarray, np.ndarray]], *named: Sequence[str | None]) -> None:
+    for words in named:
+        if words and len(words) != len(pairs):
+            raise UserError(f"Expected a name for each of {len(pairs)} pairs, got {len(words)}; leave them out.")
     if len(pairs) > MOST_PAIRS:
         raise UserError(f"At most {MOST_PAIRS} pairs are scored at once, got {len(pairs)}; run a score job.")
     for pair in pairs:
@@ -87,7 +90,7 @@ def _mark(name: str, settings: Settings) -> str:
     metric = look_up(METRICS, name, "metric")
     try:
         weights = weights_hash(name, replace(settings, torch_cache=None))
-    except UserError:
+    except (UserError, OSError):
         weights = "missing"
     return f"{name} {metric.version} {weights}"
 

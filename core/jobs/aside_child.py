@@ -105,11 +105,18 @@ def _scores(header: dict[str, Any], arrays: dict[str, np.ndarray], settings: Set
     import torch
 
     torch.set_num_threads(settings.threads)
-    classes = tuple(header["classes"])
-    sides = [[arrays[f"{side}{i}"] for i in range(len(classes))] for side in "or"]
-    found = score_pairs(sides[0], sides[1], header["names"], settings, context=Context(classes=classes))
+    context = Context(classes=tuple(header["classes"]), names=tuple(header["originals"]))
+    sides = [[arrays[f"{side}{i}"] for i in range(len(header["classes"]))] for side in "or"]
+    found = score_pairs(sides[0], sides[1], header["names"], settings, context=context, failed=_failed)
     rows = {name: [[score.value, score.reason] for score in scores] for name, scores in found.items()}
     return pack({"scores": rows}, {})
+
+
+def _failed(metric: str, error: Exception) -> str:
+    """The reason of one metric that failed, so that the others keep their scores."""
+    if isinstance(error, MemoryError):
+        raise error
+    return f"it could not be computed ({type(error).__name__}: {error})"[:300]
 
 
 if __name__ == "__main__":

@@ -48,12 +48,13 @@ class Answer:
 @dataclass(frozen=True)
 class Question:
     """key: names the answer. data: bytes of core.jobs.packing for the child. read: the answer's header and arrays to
-    the value. home: where the child's log lies, logs/aside.log."""
+    the value. home: where the child's log lies, logs/aside.log. urgent: answered before all others."""
 
     key: str
     data: bytes
     read: Callable[[dict[str, Any], dict[str, np.ndarray]], Any]
     home: Path
+    urgent: bool = False
 
 
 class GoneError(RuntimeError):
@@ -174,7 +175,10 @@ class Aside:
             if known is not None:
                 return known
             if question.key != self._computing and all(one.key != question.key for one in self._waiting):
-                self._waiting.append(question)
+                if question.urgent:
+                    self._waiting.appendleft(question)  # when full, what was asked last is dropped for it
+                else:
+                    self._waiting.append(question)
                 self._changed.notify_all()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="aside", daemon=True)

@@ -10,6 +10,7 @@ import fcntl
 import json
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from core.settings import Settings
 PROJECT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "core.jobs.fetch_child")
 SAID_FOR = 3600.0  # seconds for which a failure is shown
-_children: dict[tuple[Path, str], subprocess.Popen[bytes]] = {}  # of this process, so that they are reaped
+_children: dict[tuple[Path, str], subprocess.Popen[bytes]] = {}  # of this process
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def start(settings: Settings, name: str) -> None:
     folder = settings.home / "fetch"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").unlink(missing_ok=True)
-    _children[settings.home, name] = subprocess.Popen(
+    child = subprocess.Popen(
         [*COMMAND, name],
         cwd=PROJECT,
         env=environment_of(settings),
@@ -54,6 +55,8 @@ def start(settings: Settings, name: str) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    _children[settings.home, name] = child
+    threading.Thread(target=child.wait, daemon=True).start()  # leaves no zombie where nobody asks again
 
 
 def fetched(settings: Settings, name: str) -> Fetch:

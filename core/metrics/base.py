@@ -21,10 +21,8 @@ class Context:
     [0, 1], normalises by itself and gives logits (N, classes); it is in eval mode. features: the same for (N, D), what
     the victim's last layer takes. labels: (N,) int64, the true classes as the victim counts them. channels: 3, or 1 for
     a victim of grey images, which gets the first channel. losses: (N,) float64, the attack's own loss, NaN where it has
-    none. classes: the N true classes by name, None where a name is not known. victim_sha: sha256 of the victim's
-    weights ("" if drawn), so that no victim is taken for an independent judge. names: what the data set calls the N
-    originals (Prepared.name, such as "face-007"), None where not known, so that no judge is asked about an image that
-    it was trained on.
+    none. classes: the N true classes by name, None where a name is not known. names: of the N originals, likewise.
+    victim_sha: sha256 of the victim's weights ("" if drawn), so that no victim is taken for an independent judge.
     """
 
     settings: Settings | None = None
@@ -34,8 +32,8 @@ class Context:
     channels: int = 3
     losses: np.ndarray | None = None
     classes: tuple[str | None, ...] | None = None
-    victim_sha: str = ""
     names: tuple[str | None, ...] | None = None
+    victim_sha: str = ""
 
     def of(self, rows: np.ndarray) -> Context:
         """The context of these rows only."""

@@ -102,7 +102,7 @@ def _load(judge: Judge, device: str) -> torch.nn.Module:
 
     try:
         model = build_model(judge.spec, load_weights(judge.path))
-    except (UserError, OSError) as error:
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"The judge {judge.name} cannot be asked: {error}") from error
     return model.requires_grad_(False).to(device)
 
@@ -154,8 +154,8 @@ def _metric(
         "reconstruction resized to its input, bicubic with antialiasing",
         compute=compute,
         sees=sees,
-        misses="A classifier is no person: it can name a class from colour or noise alone, knows only the classes that "
-        "it was taught, and cannot say which picture of the class it was.",
+        misses="A classifier is no person: it can name a class from colour alone, one that was not taught to say "
+        "'nothing' names some class even in noise, and none says which picture of the class it was.",
         files=judges_sha256,
         lacks=lacks_judge,
         symmetric=False,

@@ -65,20 +65,18 @@ def distance(
     mean = torch.tensor(MEAN, device=originals.device).reshape(1, 3, 1, 1)
     std = torch.tensor(STD, device=originals.device).reshape(1, 3, 1, 1)
 
-    def prepared(images: torch.Tensor) -> torch.Tensor:
-        x = images.float()
-        if size is not None:
-            x = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
-        return (x - mean) / std
-
-    x, y = prepared(originals), prepared(reconstructions)
-    total = torch.zeros(len(x), device=x.device)
+    both = torch.cat((originals, reconstructions)).float()  # one pass through the network is quicker than two
+    if size is not None:
+        both = torch.nn.functional.interpolate(both, (size, size), mode="bilinear", antialias=True)
+    both = ((both - mean) / std).contiguous(memory_format=_layout(both.device.type))
+    total = torch.zeros(len(originals), device=both.device)
     tap = 0
     for place, layer in enumerate(features):
-        x, y = layer(x), layer(y)
+        both = layer(both)
         if place == backbone.taps[tap]:
-            weighted = (_unit(x) - _unit(y)).square() * linear[tap]
-            total = total + weighted.sum(1).mean((1, 2))
+            x, y = _unit(both).chunk(2)
+            apart = x - y
+            total = total + (apart * apart * linear[tap]).sum(1).mean((1, 2))
             tap += 1
     return total
 
@@ -112,7 +110,14 @@ def spatial_map(
 
 def _unit(features: torch.Tensor) -> torch.Tensor:
     """(N, C, H, W) features scaled to unit length over the channels."""
-    return features / (features.square().sum(1, keepdim=True).sqrt() + EPSILON)
+    return features / ((features * features).sum(1, keepdim=True).sqrt() + EPSILON)
+
+
+def _layout(device: str) -> torch.memory_format:
+    """How images and weights lie in memory: a CPU's convolutions want the channels side by side."""
+    import torch
+
+    return torch.channels_last if device == "cpu" else torch.contiguous_format
 
 
 def network(backbone: Backbone, settings: Settings, device: str) -> tuple[list[torch.nn.Module], list[torch.Tensor]]:
@@ -135,7 +140,7 @@ def _load(backbone: Backbone, found: FoundWeights, device: str) -> tuple[list[to
     features.load_state_dict(
         {name.removeprefix("features."): t for name, t in tensors.items()}, strict=True, assign=True
     )
-    features.eval().requires_grad_(False).to(device)
+    features.eval().requires_grad_(False).to(device, memory_format=_layout(torch.device(device).type))
     layers = list(features)[: backbone.taps[-1] + 1]
     for layer in layers:
         for part in layer.modules():

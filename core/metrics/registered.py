@@ -27,7 +27,7 @@ def psnr_registered(
     most = min(smaller // SHARE, MOST)
     best = _errors(originals, reconstructions, most).flatten(1).argmin(1)
     score = originals.new_empty(len(originals))
-    for place in best.unique().tolist():
+    for place in sorted(set(best.tolist())):
         down, right = place // (2 * most + 1) - most, place % (2 * most + 1) - most
         rows = (best == place).nonzero()[:, 0]
         x, y = _overlap(originals[rows], down, right), _overlap(reconstructions[rows], -down, -right)
@@ -55,7 +55,9 @@ def _errors(x: torch.Tensor, y: torch.Tensor, most: int) -> torch.Tensor:
     products = torch.fft.irfft2(spectrum, s=size)[:, shifts[:, None] % size[0], shifts[None] % size[1]]
     rows, columns = _inside(shifts, height).to(x.dtype), _inside(shifts, width).to(x.dtype)
     squares = rows @ x.square().sum(1) @ columns.T + rows.flip(0) @ y.square().sum(1) @ columns.flip(0).T
-    return (squares - 2 * products) / (rows.sum(1)[:, None] * columns.sum(1) * x.shape[1])
+    pixels = rows.sum(1)[:, None] * columns.sum(1)
+    errors: torch.Tensor = (squares - 2 * products) / (pixels * x.shape[1])
+    return errors
 
 
 def _inside(shifts: torch.Tensor, length: int) -> torch.Tensor:

@@ -96,11 +96,12 @@ def find_weights(
 
 def _how_to_get(record: WeightsRecord) -> str:
     there = f"there is no {record.name}.safetensors under SEMSIGHT_WEIGHTS"
+    fetch = "let SemSight download it (python -m core doctor --download)"
     if not record.sha256:
         return f"{there}, and no checksum is published; fetch {record.url} by hand and save it there by that name."
     if record.cached:
-        return f"{there} and no {record.file} in torch's cache; put one of them there or let SemSight download it."
-    return f"{there}; put it there or let SemSight download it."
+        return f"{there} and no {record.file} in torch's cache; put one of them there or {fetch}."
+    return f"{there}; put it there or {fetch}."
 
 
 def check_file(path: Path, record: WeightsRecord) -> FoundWeights | MissingWeights:

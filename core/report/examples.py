@@ -41,10 +41,6 @@ class Base:
     other: str
     label: str  # its class, by name
 
-    def classes(self, count: int) -> tuple[str, ...]:
-        """The true class of each of `count` pairs, for the metrics that ask."""
-        return (self.label,) * count
-
 
 @dataclass(frozen=True)
 class Example:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import pandas as pd
 
+from core.metrics.base import Metric
 from core.metrics.registry import METRICS, library_of, missing_here
+from core.metrics.sets import SET_METRICS, SetMetric, missing_for_set
 from core.models.weights import WEIGHTS, FoundWeights, find_weights
 from core.report.names import short_name
 from core.settings import Settings
@@ -41,8 +40,8 @@ class Note:
     unit: str
     sees: str
     misses: str
-    minimum: str  # size
-    input: str  # size
+    minimum: str  # size, or number of pictures
+    input: str  # size, or features
     needs: str  # weights and packages
     library: str
     version: str
@@ -51,25 +50,26 @@ class Note:
     brief: str  # the problem in a few words
     remedy: str
     condition: str
+    cached: bool  # what is missing lies in torch's cache and is taken in by the first who computes with it
 
     @property
     def available(self) -> bool:
         """Whether this machine can compute it."""
         return not self.problem
 
+    @property
+    def worth_asking(self) -> bool:
+        """Whether a process that may load torch could compute it."""
+        return self.available or self.cached
+
 
 def notes(settings: Settings) -> tuple[Note, ...]:
     """Every metric of pairs, every diagnostic and every metric of sets, in the registries' order."""
-    records = [*METRICS.values(), *set_metrics().values()]
-    return tuple(_note(record, replace(settings, torch_cache=None)) for record in records)
-
-
-def set_metrics() -> Mapping[str, Any]:
-    """The registry of metrics of sets; empty where this version has none."""
-    if importlib.util.find_spec("core.metrics.sets") is None:
-        return {}
-    found: Mapping[str, Any] = importlib.import_module("core.metrics.sets").SET_METRICS
-    return found
+    here = replace(
+        settings, torch_cache=None
+    )  # a file of torch's cache would be converted, with torch, in this process
+    pairs = [_pair_note(metric, here, settings) for metric in METRICS.values()]
+    return tuple(pairs + [_set_note(metric, here) for metric in SET_METRICS.values()])
 
 
 def filtered(found: Iterable[Note], kind: str = "", state: str = "") -> tuple[Note, ...]:
@@ -83,47 +83,78 @@ def _states(note: Note) -> tuple[str, ...]:
 
 def guide_csv(found: Iterable[Note]) -> bytes:
     """The notes as a table, a column for each field."""
-    names = [field.name for field in fields(Note) if field.name != "brief"]
+    names = [field.name for field in fields(Note) if field.name not in ("brief", "cached")]
     return write_csv(pd.DataFrame([[getattr(note, name) for name in names] for note in found], columns=names))
 
 
-def _note(record: Any, settings: Settings) -> Note:
-    diagnostic = bool(getattr(record, "diagnostic", False))
-    higher = record.direction == "higher"
-    end = "a closer fit" if diagnostic else "more leakage"
-    needs, packages = tuple(getattr(record, "needs", ())), tuple(getattr(record, "packages", ()))
-    problem = missing_here(record, settings)
-    missing = [name for name in needs if not isinstance(find_weights(name, settings), FoundWeights)]
-    lacks = getattr(record, "lacks", None)
-    size = getattr(record, "input_size", None)
-    minimum = getattr(record, "minimum_size", None)
+def _pair_note(metric: Metric, settings: Settings, full: Settings) -> Note:
+    higher, end = metric.direction == "higher", "a closer fit" if metric.diagnostic else "more leakage"
+    problem = missing_here(metric, settings)
+    missing = _missing(metric.needs, settings)
     return Note(
-        name=record.name,
-        short=short_name(record.name),
-        title=record.title,
-        kind="diagnostic" if diagnostic else getattr(record, "kind", "set"),
-        arrow="" if diagnostic else "↑" if higher else "↓",
-        direction=f"{'higher' if higher else 'lower'} means {end}",
-        range=_range(record),
-        unit=getattr(record, "unit", ""),
-        sees=record.sees,
-        misses=record.misses,
-        minimum="" if minimum is None else f"{minimum} px",
-        input=f"resized to {size} px" if size else "native size",
-        needs=", ".join((*needs, *packages)),
-        library=library_of(record),
-        version=record.version,
-        source=record.source,
+        name=metric.name,
+        short=short_name(metric.name),
+        title=metric.title,
+        kind="diagnostic" if metric.diagnostic else metric.kind,
+        arrow="" if metric.diagnostic else "↑" if higher else "↓",
+        direction=f"{metric.direction} means {end}",
+        range=_range(metric.bounds, metric.unit),
+        unit=metric.unit,
+        sees=metric.sees,
+        misses=metric.misses,
+        minimum=f"{metric.minimum_size} px",
+        input=f"resized to {metric.input_size} px" if metric.input_size else "native size",
+        needs=", ".join((*metric.needs, *metric.packages)),
+        library=library_of(metric),
+        version=metric.version,
+        source=metric.source,
         problem=problem,
         brief=_brief(missing, problem),
         remedy=_remedy(missing) if problem else "",
-        condition=lacks(settings, None) if lacks is not None and not problem else "",
+        condition=metric.lacks(settings, None) if metric.lacks is not None and not problem else "",
+        cached=bool(missing) and all(_in_cache(name, full) for name in missing),
     )
 
 
-def _range(record: Any) -> str:
-    low, high = getattr(record, "bounds", (-math.inf, math.inf))
-    return " ".join(part for part in (f"{_end(low)} … {_end(high)}", getattr(record, "unit", "")) if part)
+def _set_note(metric: SetMetric, settings: Settings) -> Note:
+    problem = missing_for_set(metric, settings)
+    missing = _missing(metric.needs, settings)
+    return Note(
+        name=metric.name,
+        short=short_name(metric.name),
+        title=metric.title,
+        kind=metric.kind,
+        arrow="↑" if metric.direction == "higher" else "↓",
+        direction=f"{metric.direction} means more leakage",
+        range=_range(metric.bounds, ""),
+        unit="",
+        sees=metric.sees,
+        misses=metric.misses,
+        minimum=f"{metric.least:,} pictures in each set; with a warning below {metric.minimum_sample:,}",
+        input=f"features of {metric.features}",
+        needs=", ".join(metric.needs),
+        library=metric.library or "SemSight",
+        version=metric.version,
+        source=metric.source,
+        problem=problem,
+        brief=_brief(missing, problem),
+        remedy=_remedy(missing) if problem else "",
+        condition="",
+        cached=False,
+    )
+
+
+def _missing(needs: Sequence[str], settings: Settings) -> list[str]:
+    return [name for name in needs if not isinstance(find_weights(name, settings), FoundWeights)]
+
+
+def _in_cache(name: str, settings: Settings) -> bool:
+    record, cache = WEIGHTS[name], settings.torch_cache
+    return bool(record.cached and record.sha256 and cache is not None and (cache / record.file).is_file())
+
+
+def _range(bounds: tuple[float, float], unit: str) -> str:
+    return f"{_end(bounds[0])} … {_end(bounds[1])} {unit}".rstrip()
 
 
 def _end(value: float) -> str:
@@ -170,16 +201,14 @@ def weights_notes(settings: Settings) -> tuple[WeightsNote, ...]:
 
 def _weights_note(name: str, settings: Settings) -> WeightsNote:
     record = WEIGHTS[name]
-    users = [
-        short_name(m.name) for m in (*METRICS.values(), *set_metrics().values()) if name in getattr(m, "needs", ())
-    ]
+    users = [short_name(m.name) for m in METRICS.values() if name in m.needs]
+    users += [short_name(m.name) for m in SET_METRICS.values() if name in m.needs]
     found = find_weights(name, replace(settings, torch_cache=None))  # a file in torch's cache would be converted here
     here = isinstance(found, FoundWeights)
-    cached = record.cached and settings.torch_cache is not None and (settings.torch_cache / record.file).is_file()
     reason, button = "" if isinstance(found, FoundWeights) else found.reason, ""
     if not here and record.sha256:
         button = "Download"
-        if cached and not (settings.weights / f"{name}.safetensors").exists():
+        if _in_cache(name, settings) and not (settings.weights / f"{name}.safetensors").exists():
             reason, button = f"{record.title}: {record.file} lies in torch's cache and was not taken in yet.", "Take in"
     return WeightsNote(
         name=name,

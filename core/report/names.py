@@ -5,13 +5,13 @@ import re
 from core.metrics.registry import METRICS
 
 NEAREST = "nearest"  # how what was made from the model alone is paired, see core.leakage.pairing
-ACRONYMS = frozenset({"mse", "mae", "psnr", "ssim", "ms", "lpips", "fid", "kid", "gmsd", "dists"})
-PROPER = {"haarpsi": "HaarPSI", "dreamsim": "DreamSim", "semsim": "SemSim", "clip": "CLIP", "dino": "DINO"}
+ACRONYMS = frozenset({"mse", "mae", "psnr", "ssim", "ms", "gmsd", "lpips", "dists", "dino", "clip", "fid", "kid"})
+SPELT = {"haarpsi": "HaarPSI", "dreamsim": "DreamSim", "semsim": "SemSim", "vits16": "ViT-S/16", "vitb32": "ViT-B/32"}
 
 
 def short_name(name: str) -> str:
     """ "PSNR", "MS-SSIM", "LPIPS alex 224" from a metric's name; any other name with spaces for underscores."""
-    words = [word.upper() if word in ACRONYMS else PROPER.get(word, word) for word in name.split("_")]
+    words = [word.upper() if word in ACRONYMS else SPELT.get(word, word) for word in name.split("_")]
     return " ".join(words).replace("MS SSIM", "MS-SSIM")
 
 

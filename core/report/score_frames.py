@@ -77,10 +77,9 @@ def other_version_words(frame: pd.DataFrame) -> str:
     if not counts:
         return ""
     parts = [f"{count} of {short_name(name)}" for name, count in counts.items()]
-    one = sum(counts.values()) == 1
     return (
         f"Left out: {' and '.join(parts)}, scored by another version of the metric or with other weights; scores of "
-        f"different versions are never mixed. {'It is' if one else 'They are'} scored anew in the background."
+        "different versions are never mixed. What can be scored here is scored anew in the background."
     )
 
 

@@ -6,7 +6,10 @@ import shutil
 from dataclasses import asdict, fields
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from core.__main__ import main
 from core.attacks import ATTACKS
@@ -86,6 +89,36 @@ def test_a_run_is_run_again_to_the_same_bytes_from_its_folder(defence: str, tmp_
     assert all((moved / path).read_bytes() == (second / path).read_bytes() for path in pictures)
     same = ("model", "images", "dataset", "threat_model", "attack", "config", "seed", "original_pixels_sha256", "asked")
     assert {name: run[name] for name in same} == {name: again[name] for name in same}
+
+
+def test_what_a_defence_changed_is_scored_against_both(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    flags = ["--limit", "4", "--defence", "crop-flip:padding=2", "--seed", "3", "--controls", "1"]
+    run = audit(out, *TINY, *QUICK, *flags)
+    attacked, source = (pd.read_csv(out / name).set_index("name") for name in ("scores.csv", "scores_source.csv"))
+    assert run["source"]["scores"] == "scores_source.csv"
+    assert sorted(run["source"]["changed"]) == sorted(path.stem for path in (out / "sources").iterdir())
+    assert list(attacked.index) == list(source.index)
+    assert not [name for name in source.columns if name.startswith("victim")]  # the victim never saw these pictures
+    for name in source.index:
+        before = out / "sources" / f"{name}.png"
+        pictures = [before if before.exists() else out / "originals" / f"{name}.png"]
+        pictures.append(out / "reconstructions" / f"{name}.png")
+        first, second = (np.asarray(Image.open(path)) / 255 for path in pictures)
+        # by definition: the mean of the squared differences
+        assert source.loc[name, "mse"] == pytest.approx(np.mean((first - second) ** 2), rel=1e-9)
+        assert (source.loc[name, "mse"] == attacked.loc[name, "mse"]) == (name not in run["source"]["changed"])
+    again = audit(tmp_path / "again", "--again", str(out / "run.json"))
+    assert again["source"] == run["source"]
+    assert (tmp_path / "again" / "scores_source.csv").read_text().splitlines()[0] == ",".join(["name", *source.columns])
+
+
+def test_without_such_a_defence_there_is_one_table(tmp_path: Path) -> None:
+    still = ["--defence", "crop-flip:padding=0,flip=false"]
+    for place, defence in (("none", []), ("clip", ["--defence", "clip:norm=0.5"]), ("still", still)):
+        run = audit(tmp_path / place, *TINY, *QUICK, "--limit", "1", "--controls", "0", *defence)
+        assert "source" not in run
+        assert not (tmp_path / place / "scores_source.csv").exists()
 
 
 def test_own_weights_are_asked_for_again_and_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from core.__main__ import main
+from core.metrics.registry import METRICS
 from tests.metrics.pairs import real_pairs
 from tests.metrics.peers import peer_lpips
 
@@ -65,10 +66,15 @@ def test_by_default_what_is_available_with_a_note(
 ) -> None:
     out = tmp_path / "scores.csv"
     assert score(folders, out) == 0
-    assert list(read(out)[0]) == ["name", "mse", "mae", "psnr", "ssim", "ssim_uniform"]
+    columns = list(read(out)[0])
+    assert columns[:4] == ["name", "mse", "mae", "psnr"]
+    assert {"ssim", "ssim_uniform"} < set(columns)
+    assert columns[1:] == [name for name in METRICS if name in columns]  # in the registry's order
+    assert not {"ms_ssim", "lpips_alex", "victim_prediction"} & set(columns)
     notes = capsys.readouterr().err.splitlines()
     assert sum(note.startswith("note: lpips_alex:") for note in notes) == 1
-    assert "note: ms_ssim: unavailable: needs at least 176 px, got 32 (3 of 3 pairs)" in notes
+    least = METRICS["ms_ssim"].minimum_size
+    assert f"note: ms_ssim: unavailable: needs at least {least} px, got 32 (3 of 3 pairs)" in notes
     assert not any("victim" in note for note in notes)
 
 

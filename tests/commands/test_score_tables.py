@@ -1,8 +1,11 @@
 """What `score` leaves behind: CSV or Parquet, the reasons beside it, the run record; and what it says on the way."""
 
 import csv
+import gc
 import io
 import json
+import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +37,7 @@ def test_infinities_and_gaps_survive_both_forms_and_pandas(
 ) -> None:
     wanted = ("--metrics", "psnr,ms_ssim,mse")
     for ending in ("csv", "parquet"):
-        assert main(arguments(folders, tmp_path / f"s.{ending}", *wanted)) == 1  # ms_ssim asks for 176 px
+        assert main(arguments(folders, tmp_path / f"s.{ending}", *wanted)) == 1  # ms_ssim asks for more than 32 px
     assert capsys.readouterr().out == ""
     text, binary = (
         pd.read_csv(tmp_path / "s.csv"),
@@ -65,7 +68,7 @@ def test_every_empty_cell_has_its_reason_beside_the_table(
         reasons = {(row["name"], row["metric"]): row["reason"] for row in csv.DictReader(file)}
     assert set(reasons) == {("0", "ms_ssim"), ("1", "ms_ssim"), *((n, "lpips_vgg") for n in "012"), ("2", "mse"),
                             ("2", "ms_ssim")}  # fmt: skip
-    assert reasons["0", "ms_ssim"] == "unavailable: needs at least 176 px, got 32"
+    assert reasons["0", "ms_ssim"] == f"unavailable: needs at least {METRICS['ms_ssim'].minimum_size} px, got 32"
     assert "vgg16-imagenet-features" in reasons["0", "lpips_vgg"]
     assert "2.png is a GIF" in reasons["2", "mse"]
     assert main(arguments(folders, out, "--metrics", "mse")) == 1
@@ -161,3 +164,36 @@ def test_progress_is_a_line_now_and_then_only_if_asked(capsys: pytest.CaptureFix
         printed = capsys.readouterr()
         assert printed.out == ""
         assert printed.err == ("100 of 300 pairs, 2.5 a second, 80 s left\n" if lines else "")
+
+
+def test_a_terminal_gets_a_bar(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(arguments(folders, tmp_path / "s.csv", "--metrics", "mse")) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "3/3" in printed.err
+
+
+def test_pixels_are_let_go_when_they_are_scored(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 40 pairs at most one piece of 4 is held, the pair that begins the next, and what the piece before left."""
+    from core.commands import score_run
+
+    alive, most = set(), 0
+    decode_pair = score_run.decode_pair
+
+    def counted(files, pairing):
+        nonlocal most
+        original, reconstruction = decode_pair(files, pairing)
+        alive.add(files.name)
+        weakref.finalize(original, alive.discard, files.name)
+        most = max(most, len(alive))
+        return original, reconstruction
+
+    monkeypatch.setattr(score_run, "decode_pair", counted)
+    folders = write_pairs(tmp_path, 40)
+    assert main(arguments(folders, tmp_path / "s.csv", "--metrics", "mse", "--batch", "4")) == 0
+    assert 4 <= most <= 9
+    gc.collect()
+    assert not alive

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from core.metrics.registry import METRICS
+from core.metrics.sets import SET_METRICS
 from core.report.examples import BASES, examples
-from core.report.guide import set_metrics
 from tests.e2e.conftest import SLOW, App
 
 pytestmark = pytest.mark.e2e
@@ -57,7 +57,7 @@ def test_pictures_at_once_numbers_when_they_are_ready(page: Page, app: App) -> N
     assert sorted(map(int, found)) == list(range(1, VERSIONS + 1))
     assert ranks(page, "mse") == found  # PSNR ranks as the mean squared error does
     expect(page.get_by_text("They differ most over")).to_be_visible()
-    expect(page.locator(".metric-cards article")).to_have_count(len(METRICS) + len(set_metrics()))
+    expect(page.locator(".metric-cards article")).to_have_count(len(METRICS) + len(SET_METRICS))
     assert page.locator("table.ranks img").first.evaluate("one => getComputedStyle(one).imageRendering") == "pixelated"
     assert "Traceback" not in page.content()
 

@@ -165,11 +165,28 @@ def test_what_is_no_question_at_all_is_answered_too() -> None:
     assert "problem" in unpack(aside_child.answer(pack({"what": "map"}, {})))[0]
 
 
+def test_a_metric_that_fails_loses_no_other(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> object:
+        raise RuntimeError("no such layer")
+
+    monkeypatch.setitem(METRICS, "ssim", replace(METRICS["ssim"], compute=broken))
+    known = {"classes": ["cat"], "originals": ["cat-1"]}
+    header = {"what": "scores", "names": ["mse", "ssim"], **known, "settings": aside._plain(settings)}
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    scores = unpack(aside_child.answer(pack(header, {"o0": pixels, "r0": pixels})))[0]["scores"]
+    assert scores["mse"] == [[0.0, ""]]
+    assert scores["ssim"] == [[None, "it could not be computed (RuntimeError: no such layer)"]]
+
+
 def test_questions_that_cannot_be_asked_are_one_sentence_at_once(settings: Settings) -> None:
     grey = np.zeros((8, 8), np.float32)
     assert "did you mean psnr" in aside.example_scores(settings, [], ["pnsr"]).problem
     assert "8-bit" in aside.example_scores(settings, [(grey, grey)], ["mse"]).problem
     byte = np.zeros((1, 1, 3), np.uint8)
+    assert (
+        "a name for each of 1 pairs, got 2"
+        in aside.example_scores(settings, [(byte, byte)], ["mse"], ["cat", "dog"]).problem
+    )
     assert "At most 64 pairs" in aside.example_scores(settings, [(byte, byte)] * 65, ["mse"]).problem
     large = np.zeros((5000, 5000, 3), np.uint8)
     assert "64 MiB" in aside.example_scores(settings, [(large, large)], ["mse"]).problem
@@ -215,7 +232,13 @@ time.sleep(600)
 
 def test_the_child_ends_even_while_it_computes(settings: Settings) -> None:
     pixels = np.zeros((1600, 1600, 3), np.uint8)
-    header = {"what": "scores", "names": ["lpips_alex"], "classes": [None, None], "settings": aside._plain(settings)}
+    header = {
+        "what": "scores",
+        "names": ["lpips_alex"],
+        "classes": [None] * 2,
+        "originals": [None] * 2,
+        "settings": aside._plain(settings),
+    }
     data = pack(header, {f"{side}{i}": pixels for side in "or" for i in range(2)})
     child = subprocess.run(
         COMMAND, input=struct.pack(">Q", len(data)) + data, cwd=ROOT, capture_output=True, timeout=LONG
@@ -331,6 +354,16 @@ def test_the_queue_is_bounded_and_drops_the_oldest(fake: Callable[..., Aside], t
     assert [one.key for one in service._waiting] == ["b", "c"]
     assert until(lambda: service.ask(question(tmp_path, key="c"))).ready
     assert until(lambda: service.ask(question(tmp_path, key="a"))).ready  # its page asked again
+
+
+def test_an_urgent_question_comes_first(fake: Callable[..., Aside], tmp_path: Path) -> None:
+    service = fake(waiting=2)
+    service.ask(question(tmp_path, key="busy", sleep=1.0))
+    assert wait_for(lambda: service._computing == "busy")
+    for key in ("a", "b"):
+        service.ask(question(tmp_path, key=key))
+    service.ask(replace(question(tmp_path, key="map"), urgent=True))
+    assert [one.key for one in service._waiting] == ["map", "a"]
 
 
 def test_answers_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

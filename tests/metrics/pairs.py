@@ -1,6 +1,7 @@
-"""Real pairs: photographs and faces that scikit-image ships, beside damaged copies of themselves."""
+"""Real pairs: photographs that scikit-image ships beside damaged copies of themselves, and real reconstructions."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
@@ -16,6 +17,20 @@ def real_pairs(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     harms = (_noise, _blur, _shift, _dim, _other)
     damaged = [harms[i % 5](image, rng) for i, image in enumerate(originals)]
     return originals, np.clip(np.rint(damaged), 0, 255).astype(np.uint8)
+
+
+@cache
+def reconstructions() -> tuple[np.ndarray, np.ndarray]:
+    """(40, 32, 32, 3) uint8 originals, and what the product's own attacks made of them: see make_reconstructions."""
+    with np.load(Path(__file__).with_name("reconstructions.npz")) as file:
+        return file["originals"], file["reconstructions"]
+
+
+@cache
+def two_hundred() -> tuple[np.ndarray, np.ndarray]:
+    """(200, 32, 32, 3) uint8: the reconstructions, and 160 photographs beside their damaged copies."""
+    attacked, damaged = reconstructions(), real_pairs(32, 160)
+    return np.concatenate([attacked[0], damaged[0]]), np.concatenate([attacked[1], damaged[1]])
 
 
 def _crop(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

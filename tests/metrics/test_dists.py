@@ -38,12 +38,13 @@ def peer_dists(settings: Settings) -> torch.nn.Module:
         return peer.DISTSNetwork().eval()
 
 
-@pytest.mark.parametrize(("size", "count"), [(32, 20), (65, 5)])
+@pytest.mark.parametrize(("size", "count"), [(32, 180), (65, 20)])
 def test_agrees_with_torchmetrics(made_up: Settings, size: int, count: int) -> None:
+    # the peer in float64: in float32 its covariance, E[xy] - E[x]E[y], is off by up to 3e-5 on nearly flat crops
     originals, reconstructions = real_pairs(size, count)
     found = values(score_pairs(originals, reconstructions, ["dists"], made_up, batch=7)["dists"])
-    theirs = peer_dists(made_up)(*tensors(originals, reconstructions)).detach().numpy()
-    assert np.abs(found - theirs).max() < 1e-5
+    theirs = peer_dists(made_up).double()(*(x.double() for x in tensors(originals, reconstructions))).detach().numpy()
+    assert np.abs(found - theirs).max() < 1e-6
     assert found.max() > 0.1
     assert found.std() > 0.01  # the pairs are not all alike
 
@@ -55,7 +56,7 @@ def test_resized_is_native_of_the_resized_image(made_up: Settings) -> None:
         torch.nn.functional.interpolate(i, (256, 256), mode="bilinear", antialias=True)
         for i in tensors(originals, reconstructions)
     ]
-    assert np.abs(found - peer_dists(made_up)(*big).detach().numpy()).max() < 1e-5
+    assert np.abs(found - peer_dists(made_up)(*big).detach().numpy()).max() < 1e-5  # in float32
 
 
 def test_identity_symmetry_bounds_and_batch(made_up: Settings) -> None:

@@ -87,7 +87,7 @@ def test_less_is_named_the_less_is_left(bare: Settings) -> None:
         means.append([values(found[name]).mean() for name in BOTH])
     assert (np.diff(means, axis=0) <= 0).all()
     assert means[0][1] > 0.9
-    assert means[-1][1] < 0.6  # of four classes, by chance .25
+    assert max(means[-1]) < 0.1  # noise shows nothing, so not even chance is left
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -41,9 +41,65 @@ def test_faulty_pairs_get_a_reason_and_the_others_a_score(bare: Settings) -> Non
         assert word in score.reason
 
 
+# what an auditor's folder may hold, and the words of its reason ("" where it can be scored)
+GOOD = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+PAIRS = {
+    "another size": (GOOD, GOOD[:, :16], "32×32 pixels and the reconstruction 16×32"),
+    "one channel": (GOOD[:, :, :1], GOOD[:, :, :1], "got 32×32×1"),
+    "grey without channels": (GOOD[:, :, 0], GOOD[:, :, 0], "got 32×32"),
+    "alpha": (GOOD, np.concatenate([GOOD, GOOD[:, :, :1]], 2), "the reconstruction must be (height, width, 3)"),
+    "NaN": (GOOD, np.where(GOOD[0, 0, 0] == GOOD, np.nan, GOOD / 255), "NaN or infinite"),
+    "infinite": (np.where(GOOD[0, 0, 0] == GOOD, np.inf, GOOD / 255), GOOD, "NaN or infinite"),
+    "no pixels": (GOOD[:0], GOOD[:0], "no pixels"),
+    "constant": (np.full_like(GOOD, 7), np.full_like(GOOD, 200), ""),
+    "black and white": (np.zeros_like(GOOD), np.full_like(GOOD, 255), ""),
+    "identical": (GOOD, GOOD, ""),
+    "identical and black": (np.zeros_like(GOOD), np.zeros_like(GOOD), ""),
+}
+
+
+def test_every_metric_answers_every_kind_of_pair_with_a_score_or_its_reason(settings: Settings) -> None:
+    names = [*default_metrics(settings), "lpips_vgg"]
+    originals, reconstructions = ([pair[i] for pair in PAIRS.values()] for i in range(2))
+    found = score_pairs(originals, reconstructions, names, settings)
+    for name in names:
+        for (kind, (_, _, words)), score in zip(PAIRS.items(), found[name], strict=True):
+            expected = words or {"ms_ssim": "needs at least 176 px", "lpips_vgg": "vgg16-imagenet-features"}.get(
+                name, ""
+            )
+            assert (score.value is None) == bool(expected), (name, kind, score)
+            assert expected in score.reason, (name, kind)
+    same = {name: scores[list(PAIRS).index("identical")].value for name, scores in found.items()}
+    assert same["psnr"] == same["psnr_registered"] == np.inf
+    assert [same["ssim"], same["haarpsi"]] == pytest.approx([1.0, 1.0], abs=1e-12)
+    assert same["gmsd"] == same["lpips_alex"] == 0.0
+
+
+def test_arrays_that_must_not_be_written_are_scored_and_left_alone(bare: Settings) -> None:
+    frozen = np.stack([GOOD, GOOD[::-1]])
+    frozen.flags.writeable = False
+    before = frozen.copy()
+    names = default_metrics(bare)
+    whole = score_pairs(frozen, frozen[::-1], names, bare)
+    assert whole == score_pairs(list(frozen), list(frozen[::-1]), names, bare)
+    assert (frozen == before).all()
+
+
+def test_an_array_of_faulty_images_has_the_fault_in_each_row(bare: Settings) -> None:
+    found = score_pairs(np.zeros((3, 16, 16, 4), np.uint8), np.zeros((3, 16, 16, 4), np.uint8), ["mse"], bare)["mse"]
+    assert [score.value for score in found] == [None] * 3
+    assert "got 16×16×4" in found[2].reason
+    found = score_pairs(np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 16, 8, 3), np.uint8), ["mse"], bare)["mse"]
+    assert "the reconstruction 8×16" in found[1].reason
+
+
 def test_below_the_minimum_size(settings: Settings) -> None:
     small = np.zeros((1, 10, 40, 3), np.uint8)
-    found = score_pairs(small, small, ["mse", "ssim", "ms_ssim", "lpips_alex", "lpips_alex_224"], settings)
+    names = ["mse", "ssim", "ms_ssim", "gmsd", "haarpsi", "psnr_registered", "lpips_alex", "lpips_alex_224"]
+    found = score_pairs(small, small, names, settings)
+    assert found["gmsd"] == [Score(0.0)]
+    assert found["haarpsi"] == [Score(None, "unavailable: needs at least 16 px, got 10")]
+    assert found["psnr_registered"] == [Score(None, "unavailable: needs at least 16 px, got 10")]
     assert found["mse"] == [Score(0.0)]
     assert found["ssim"] == [Score(None, "unavailable: needs at least 11 px, got 10")]
     assert found["ms_ssim"] == [Score(None, "unavailable: needs at least 176 px, got 10")]
@@ -51,11 +107,15 @@ def test_below_the_minimum_size(settings: Settings) -> None:
     assert found["lpips_alex_224"][0].value == 0.0
 
 
-@pytest.mark.parametrize("name", ["ssim", "ssim_uniform", "ms_ssim"])
-def test_minimum_sizes_are_the_smallest_that_run(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [("ssim", 1.0), ("ssim_uniform", 1.0), ("ms_ssim", 1.0), ("gmsd", 0.0), ("haarpsi", 1.0),
+     ("psnr_registered", np.inf)],
+)  # fmt: skip
+def test_minimum_sizes_are_the_smallest_that_run(name: str, same: float) -> None:
     metric = METRICS[name]
     x = torch.zeros(1, 3, metric.minimum_size, metric.minimum_size, dtype=torch.float64)
-    assert metric.compute(x, x, None).tolist() == pytest.approx([1.0])
+    assert metric.compute(x, x, None).tolist() == pytest.approx([same])
     with pytest.raises((RuntimeError, ValueError)):
         metric.compute(x[..., 1:], x[..., 1:], None)
 
@@ -97,7 +157,8 @@ def test_availability_and_defaults(settings: Settings, bare: Settings) -> None:
     assert "lpips_alex_224" in names
     assert "lpips_squeeze" not in names
     assert "victim_probability" not in names
-    assert default_metrics(bare) == ("mse", "mae", "psnr", "ssim", "ssim_uniform", "ms_ssim")
+    without_weights = ("mse", "mae", "psnr", "psnr_registered", "ssim", "ssim_uniform", "ms_ssim", "gmsd", "haarpsi")
+    assert set(without_weights) <= set(default_metrics(bare))
     context = Context(victim=lambda x: x, labels=np.zeros(1, np.int64))
     assert "victim_prediction" in default_metrics(bare, context)
 
@@ -143,7 +204,9 @@ def test_order_survives_mixed_sizes_and_small_batches(bare: Settings) -> None:
 def test_large_images_are_scored_one_at_a_time(bare: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     most = []
     mse = METRICS["mse"].compute
-    counted = replace(METRICS["mse"], compute=lambda x, y, c: (most.append(len(x)), mse(x, y, c))[1])
+    counted = replace(
+        METRICS["mse"], compute=lambda x, y, c: (most.append(len(x)), mse(x, y, c))[1], compute_bytes=None
+    )
     monkeypatch.setitem(METRICS, "mse", counted)
     image = np.zeros((4, 520, 520, 3), np.uint8)  # 270,400 pixels: one fits in half of 2^19, two do not
     score_pairs(image, image, ["mse"], bare)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from core.commands.doctor import EXAMPLES
 from core.models.catalogue import CATALOGUE
 from core.models.presets import PRESETS
 from core.models.weights import WEIGHTS
@@ -25,3 +26,15 @@ def test_every_architecture_has_its_row() -> None:
 
 def test_presets_and_weights_are_named() -> None:
     assert all(name in PAGE for name in (*PRESETS, *WEIGHTS))
+
+
+def test_weights_have_their_row() -> None:
+    metrics = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    for name, record in WEIGHTS.items():
+        start = (
+            f"| `{name}` | {record.title} | {record.licence} | {record.mebibytes} MiB, [{record.file}]({record.url}) |"
+        )
+        assert start in metrics
+    fetched = sum(record.mebibytes << 20 for record in WEIGHTS.values() if record.sha256)
+    assert f"({fetched / 1e9:.1f} GB)" in metrics
+    assert f"({fetched / 1e9:.1f} GB)" in EXAMPLES

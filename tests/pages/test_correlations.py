@@ -10,6 +10,7 @@ from core.labels.annotators import annotator_id
 from core.labels.answers import answer_reconstruction
 from core.labels.imports import import_table
 from core.metrics.registry import METRICS
+from core.storage import schema
 from core.storage.database import bump
 from core.storage.scores import StoredScore, write_scores
 from core.storage.store import Store
@@ -136,3 +137,46 @@ def test_an_unknown_link_gets_one_sentence(
 
 def out_of_it(test: AppTest) -> list[object]:
     return [one for one in test.get("page_link") if one.proto.label == "Open Correlations without this link"]
+
+
+def with_source(store: Store, reconstruction: int, value: float) -> None:
+    """A second pairing of that reconstruction, scored by mse."""
+    with store.database.write() as connection:
+        made = connection.execute(
+            schema.pairings.insert().values(
+                reconstruction_id=reconstruction, original_id=1, method="given", cost_name="", reference="source"
+            )
+        ).inserted_primary_key[0]
+        write_scores(connection, [StoredScore("pairing", made, "source", "mse", METRICS["mse"].version, "", value)])
+        bump(connection, "scores")
+
+
+def test_the_other_reference_is_offered_only_where_it_is_stored(app: Callable[..., AppTest], store: Store) -> None:
+    filled = fill_store(store, originals=4, runs=2, labels=8)
+    assert "correlations_ref" not in [one.key for one in app(PAGE).selectbox]
+    with_source(store, filled.reconstructions[0], 0.5)
+    test = app(PAGE)
+    assert not test.exception
+    assert test.selectbox(key="correlations_ref").options == ["attacked pixels", "un-augmented original"]
+    assert (figures(test)["n"], "ref" in test.query_params) == ("8", False)
+    test.selectbox(key="correlations_ref").select("source").run()
+    assert not test.exception
+    assert (figures(test)["n"], test.query_params["ref"]) == ("1", "source")
+    assert figures(app(PAGE, ref="source"))["n"] == "1"
+    # the second run has no such pairing: its link shows the attacked pixels, and offers nothing else
+    second = app(PAGE, ref="source", run=str(filled.runs[1]))
+    assert "correlations_ref" not in [one.key for one in second.selectbox]
+    assert figures(second)["n"] == "4"
+    assert "ref must be attacked or source" in app(PAGE, ref="both").error[0].value
+
+
+def test_scores_of_another_version_are_left_out_in_words(app: Callable[..., AppTest], store: Store) -> None:
+    fill_store(store, originals=4, runs=1, labels=4)
+    assert not [one.value for one in app(PAGE, x="mse").caption if "another version" in one.value]
+    with store.database.write() as connection:
+        write_scores(connection, [StoredScore("pairing", 1, "attacked", "mse", METRICS["mse"].version, "b" * 64, 0.5)])
+        bump(connection, "scores")
+    test = app(PAGE, x="mse")
+    assert figures(test)["n"] == "1"
+    (caption,) = [one.value for one in test.caption if "another version" in one.value]
+    assert caption.startswith("Left out: 3 of MSE")
