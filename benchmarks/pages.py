@@ -3,7 +3,8 @@
     python -m benchmarks.pages [--reconstructions 20000] [--views 500]
 
 Serves the real app on a home of its own (removed afterwards) and asks it over its own websocket protocol through
-Streamlit's agent interface: the time is that of one page run on the server, from request to finished page.
+Streamlit's agent interface: the time is that of one page run on the server, from request to finished page. This process
+holds the runner's lock, so that no job runs beside the pages.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from core.jobs.launch import runner_lock
 from core.settings import load_settings
 from core.storage import schema
 from core.storage.store import Store, open_store
@@ -143,7 +145,6 @@ def served(home: Path) -> Iterator[tuple[str, int, float]]:
         finally:
             process.terminate()
             process.wait(timeout=20)
-            _stop_runner(home)
 
 
 def _wait(address: str) -> None:
@@ -154,14 +155,6 @@ def _wait(address: str) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
     raise SystemExit("The app did not start.")
-
-
-def _stop_runner(home: Path) -> None:
-    from core.jobs.launch import living_runner
-
-    mark = living_runner(load_settings({"SEMSIGHT_HOME": str(home)}))
-    if mark is not None and mark.pid:
-        os.kill(mark.pid, 15)
 
 
 def ask(address: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -194,7 +187,7 @@ def main() -> None:
     try:
         run = fill(open_store(load_settings({"SEMSIGHT_HOME": str(home)})), options.reconstructions)
         print(f"two runs of {options.reconstructions} reconstructions, {len(METRICS)} scores each\n")
-        with served(home) as (address, pid, first):
+        with runner_lock(load_settings({"SEMSIGHT_HOME": str(home)})), served(home) as (address, pid, first):
             print(f"start to first page: {first:.2f} s\n")
             session = ask(address, {})["session_id"]
             _page_table(address, session, run, options.repeats)

@@ -123,7 +123,7 @@ def beside_html(here: Card, there: Card, shown: Sequence[str], comparable: Conta
 
 def _beside_table(here: Card, there: Card, names: Sequence[str], marked: str) -> str:
     head = (
-        f'<tr class="head"><th>leaks more: ◂ ▸</th><td>run {here.run}</td><td></td><td class="left">run {there.run}'
+        f'<tr class="head"><th>leaks more: ◀︎ ▶︎</th><td>run {here.run}</td><td></td><td class="left">run {there.run}'
         "</td></tr>"
     )
     rows = "".join(_beside_row(name, here, there, name == marked) for name in names)
@@ -133,7 +133,7 @@ def _beside_table(here: Card, there: Card, names: Sequence[str], marked: str) ->
 def _beside_row(name: str, here: Card, there: Card, marked: bool) -> str:
     first, second = here.scores.get(name, Score(None)), there.scores.get(name, Score(None))
     wins = better(name, first.value, second.value)
-    mark = {"here": "◂", "there": "▸", "tie": "=", "": "–"}[wins]
+    mark = {"here": "◀︎", "there": "▶︎", "tie": "=", "": "–"}[wins]
     words = {"here": f"run {here.run} leaks more", "there": f"run {there.run} leaks more", "tie": "tie", "": "not both"}
     left = f'<td class="{"wins" if wins == "here" else ""}">{number(first.value)}</td>'
     right = f'<td class="left {"wins" if wins == "there" else ""}">{number(second.value)}</td>'
@@ -162,7 +162,7 @@ def _duel(duel: Duel, here: int, there: int) -> str:
     left, right = duel.here > duel.there, duel.there > duel.here
     suffix = f" {escape(unit(duel.metric))}" if unit(duel.metric) else ""
     return (
-        f'<tr>{label}<td class="{"wins" if left else ""}">{"◂ " if left else ""}{duel.here}</td>'
-        f'<td class="{"wins" if right else ""}">{duel.there}{" ▸" if right else ""}</td><td>{duel.ties}</td>'
+        f'<tr>{label}<td class="{"wins" if left else ""}">{"◀︎ " if left else ""}{duel.here}</td>'
+        f'<td class="{"wins" if right else ""}">{duel.there}{" ▶︎" if right else ""}</td><td>{duel.ties}</td>'
         f"<td>{duel.n}</td><td>{number(duel.median_here)}{suffix}</td><td>{number(duel.median_there)}{suffix}</td></tr>"
     )

@@ -155,8 +155,8 @@ def caption(query: Query, look: _cards.Look) -> None:
     else:
         st.caption(
             _shared.plain(
-                f"{_cards.wording()} {words}Only originals that both runs attacked. ◂ run {query.run} leaks more of "
-                f"it, ▸ run {query.beside} does."
+                f"{_cards.wording()} {words}Only originals that both runs attacked. ◀︎ run {query.run} leaks more of "
+                f"it, ▶︎ run {query.beside} does."
             )
         )
 

@@ -1,6 +1,7 @@
 """A run's scores as columns: read in one pass, kept until a score or a reconstruction changes."""
 
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,9 @@ from core.storage.store import Store
 
 INFINITE = 1e300  # stands for ±∞ on the way from the database
 NONE = -1  # no pairing, no original, no label
-KEPT = 12  # tables; one of 20,000 reconstructions with 25 scores takes 5 MB
+KEPT = 8  # runs; one of 20,000 reconstructions with 25 scores takes 5 MB, and as much for its roles
+SLOW = 0.5  # seconds of reading from which on a table may be old
+PATIENCE = 20  # it is read at most once in so many times the reading's own time: 5 % of the time
 
 rec, pair, orig, score = schema.reconstructions, schema.pairings, schema.originals, schema.scores
 
@@ -87,49 +90,50 @@ def percentiles(values: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What a table is kept under: the counters make a stored one give way to a newer one."""
+class _Kept:
+    """A run as it was read: at which counters, when, in how long; and its roles, once asked for."""
 
-    url: str
-    run: int
-    reference: str
-    role: str
     counters: tuple[int, int]
+    moment: float
+    seconds: float
+    whole: RunTable
+    roles: dict[str, RunTable] = field(default_factory=dict)
+
+    def holds(self, counters: tuple[int, int], now: float) -> bool:
+        """Whether it may be shown: nothing has changed, or reading it anew would take too large a share of the time."""
+        slow = self.seconds > SLOW and now - self.moment < PATIENCE * self.seconds
+        return self.counters == counters or slow
 
 
-_known: OrderedDict[_Asked, RunTable] = OrderedDict()
+_known: OrderedDict[tuple[str, int, str], _Kept] = OrderedDict()
 _lock = Lock()
 
 
 def run_table(store: Store, run: int, role: str = "attack", reference: str = "attacked") -> RunTable:
-    """The columns of a run's reconstructions of one role ("" for all), compared with `reference`."""
+    """The columns of a run's reconstructions of one role ("" for all), compared with `reference`.
+
+    Up to date, except for a run so large that reading takes over SLOW seconds while something is being scored: that
+    one is read anew after PATIENCE times as long, so that pages stay fast.
+    """
+    asked = (str(store.database.url), run, reference)
     with store.database.read() as connection:
         counters = (change(connection, "scores"), change(connection, "reconstructions"))
-        asked = _Asked(str(store.database.url), run, reference, role, counters)
         with _lock:
-            if asked in _known:
-                _known.move_to_end(asked)
-                return _known[asked]
-        whole = replace(asked, role="")
-        with _lock:
-            table = _known.get(whole)
-        if table is None:
-            table = _read(connection, run, reference)
-    _keep(whole, table)
-    if role:
-        table = table.of(role)
-        _keep(asked, table)
-    return table
-
-
-def _keep(asked: _Asked, table: RunTable) -> None:
+            kept = _known.get(asked)
+        if kept is None or not kept.holds(counters, time.monotonic()):
+            started = time.monotonic()
+            whole = _read(connection, run, reference)
+            kept = _Kept(counters, time.monotonic(), time.monotonic() - started, whole)
     with _lock:
-        for old in [k for k in _known if replace(k, counters=asked.counters) == asked and k != asked]:
-            del _known[old]  # what has changed since is never asked for again
-        _known[asked] = table
+        _known[asked] = kept
         _known.move_to_end(asked)
         while len(_known) > KEPT:
             _known.popitem(last=False)
+    if not role:
+        return kept.whole
+    if role not in kept.roles:
+        kept.roles[role] = kept.whole.of(role)
+    return kept.roles[role]
 
 
 def _read(connection: Connection, run: int, reference: str) -> RunTable:

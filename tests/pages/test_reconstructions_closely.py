@@ -217,7 +217,7 @@ def test_two_runs_beside_each_other_on_cards_and_in_the_table(app, store):
     assert list(table["scores"]) == ["", *["hidden until you answer both"] * 3]
     test = app(PAGE, run="1", beside="2", reconstruction=str(filled.reconstructions[1]), scores="true")
     assert not test.exception
-    assert "leaks more: ◂ ▸" in everything(test)
+    assert "leaks more: ◀︎ ▶︎" in everything(test)
 
 
 def test_the_source_is_offered_where_it_is_paired_and_said_on_cards(app, store):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
+from core.report import columns
 from core.report.columns import NONE, leakage, percentiles, run_table
 from core.report.records import Query
 from core.report.views import cards_of, reconstruction_page, run_metrics
@@ -98,3 +99,32 @@ def test_a_run_that_does_not_exist_is_empty(store, filled):
 def test_columns_cannot_be_written_to(store, filled):
     with pytest.raises(ValueError, match="read-only"):
         run_table(store, 1, role="").scores["mse"][0] = 1.0
+
+
+def test_a_large_run_is_read_anew_only_now_and_then_while_scores_come_in(store, filled, monkeypatch):
+    reads = []
+    real = columns._read
+    monkeypatch.setattr(columns, "_read", lambda *asked: reads.append(asked) or real(*asked))
+    now = {"is": 1000.0}
+    monkeypatch.setattr(columns.time, "monotonic", lambda: now["is"])
+
+    def slow_read(*asked):
+        now["is"] += 2.0  # seconds that reading takes
+        return real(*asked)
+
+    def bump_and_read():
+        with store.database.write() as connection:
+            bump(connection, "scores")
+        return run_table(store, 2)
+
+    bump_and_read()
+    bump_and_read()
+    assert len(reads) == 2  # a quick one is always up to date
+    monkeypatch.setattr(columns, "_read", slow_read)
+    bump_and_read()
+    first = now["is"]
+    bump_and_read()
+    assert now["is"] == first  # not read: it would take 2 s of each view
+    now["is"] += columns.PATIENCE * 2.0
+    bump_and_read()
+    assert now["is"] > first + columns.PATIENCE * 2.0
