@@ -16,6 +16,11 @@ from pages._pictures import ORIGINAL_WORDS, made_figure, map_figure, original_fi
 from pages._scores import beside_html, scores_html
 from pages._shared import number
 
+CONTROL_WORDS = {
+    "mismatched": "a control: the same attack, given another update",
+    "prior": "a control: what the attack makes without any update",
+    "easy": "a control: the undefended easy case",
+}
 ANSWER_WORDS = {"yes": "recognisable", "no": "not", "unsure": "unsure"}
 
 
@@ -141,6 +146,8 @@ def label_words(card: Card) -> str:
 def status_html(card: Card, visible: bool) -> str:
     """What is unusual about a reconstruction: how it ended, how it was paired, what it is compared with."""
     lines = [] if card.status == "ok" else [card.status if visible else without_loss(card.status)]
+    if card.role in CONTROL_WORDS:
+        lines.append(CONTROL_WORDS[card.role])
     if card.pairing_method == NEAREST:
         lines.append(nearest_words(card.pairing_cost))
     if card.reference == "source":

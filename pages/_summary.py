@@ -18,6 +18,7 @@ from pages._scores import duels_html, explain
 from pages._shared import count, number
 
 COUNTERS = ("scores", "reconstructions")
+HEADLINE = ("psnr", "ssim", "lpips_alex", "classifier_probability")
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
@@ -45,13 +46,23 @@ def summary_panel(query: Query, shown: Sequence[str]) -> None:
         return
     first = [name for name in names if name in shown] or names
     rest = [name for name in names if name not in first]
-    with st.container(border=True, key="summary"):
-        st.markdown("**Scores of the run**" if query.role == "attack" else f"**Scores of the control: {query.role}**")
+    title = "Scores of the run" if query.role == "attack" else f"Scores of the control: {query.role}"
+    with st.expander(f"**{title}**{_headline([rows[name] for name in first])}", icon=":material/table_chart:"):
         html = _table([rows[name] for name in first]) if first else ""
         if rest:
             words = f"{len(rest)} more metric{'' if len(rest) == 1 else 's'}"
             html += f'<details class="more"><summary>{words}</summary>{_table([rows[name] for name in rest])}</details>'
         st.html(html + sets_html(sets))
+
+
+def _headline(rows: Sequence[MetricSummary]) -> str:
+    """The medians that are read first, in a line; "" where there is none."""
+    told = [
+        f"{short_name(row.metric)} {arrow(row.metric)} {number(row.median)}{' ' + unit(row.metric)}".rstrip()
+        for row in rows
+        if row.metric in HEADLINE and row.median is not None
+    ]
+    return _shared.plain(f" · median {' · '.join(told)}") if told else ""
 
 
 def _table(rows: Sequence[MetricSummary]) -> str:
@@ -80,7 +91,18 @@ def sets_html(found: Sequence[SetScore]) -> str:
     head = '<tr class="head"><th>over all pictures at once</th><td>value</td><td>n</td><td class="left">over</td></tr>'
     rows = "".join(_set(one) for one in valued)
     table = f'<div class="wide"><table class="scores summary">{head}{rows}</table></div>' if valued else ""
-    return table + _without(found)
+    return table + _warnings(valued) + _without(found)
+
+
+def _warnings(valued: Sequence[SetScore]) -> str:
+    """Each warning once, with the metrics that it is about."""
+    warned: dict[str, dict[str, None]] = {}
+    for one in valued:
+        if one.warning:
+            warned.setdefault(one.warning, {})[short_name(one.metric)] = None
+    return "".join(
+        f'<div class="status">⚠ {escape(", ".join(names))}: {escape(text)}</div>' for text, names in warned.items()
+    )
 
 
 def _without(found: Sequence[SetScore]) -> str:
@@ -100,7 +122,7 @@ def _without(found: Sequence[SetScore]) -> str:
 def _set(one: SetScore) -> str:
     mark = "↑" if one.direction == "higher" else "↓"
     over = "this run" if one.scope == "run" else f"its setting, {len(one.runs)} runs"
-    warned = f'<div class="status">⚠ {escape(one.warning)}</div>' if one.warning else ""
+    warned = " ⚠" if one.warning else ""
     title = f"{one.title}: {one.direction} means more leakage; asks for {one.minimum_sample} pictures or more"
     return (
         f'<tr><th title="{escape(title)}">{escape(short_name(one.metric))} {mark}{warned}</th>'

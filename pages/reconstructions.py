@@ -257,6 +257,8 @@ with _shared.user_errors():
     try:
         closer = chosen_reconstruction()
         opened = run(_shared.get_store(), closer.run) if closer is not None else _runs.chosen_run()
+        if closer is not None and st.session_state.get("role", "attack") != closer.role:
+            st.session_state["role"] = closer.role  # a link to a control is among controls
     except UserError as error:
         st.error(_shared.plain(str(error)), icon=":material/error:")
         _runs.pick_run(None)

@@ -154,8 +154,8 @@ def _metric(
         "reconstruction resized to its input, bicubic with antialiasing",
         compute=compute,
         sees=sees,
-        misses="A classifier is no person: it can name a class from colour alone, one that was not taught to say "
-        "'nothing' names some class even in noise, and none says which picture of the class it was.",
+        misses="A classifier is no person: it can go by colour alone, may name noise, and never says which picture of "
+        "the class it was.",
         files=judges_sha256,
         lacks=lacks_judge,
         symmetric=False,

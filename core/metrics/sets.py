@@ -96,10 +96,10 @@ STATISTICS = (
         "lower",
         (0.0, INFINITE),
         "Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule, arXiv 1706.08500",
-        "It compares mean and covariance of the features of all originals with those of all reconstructions, so what "
-        "all reconstructions share, such as noise or blur, moves it.",
-        "It knows no pairs: faces that are nobody's score as well as the right ones, and with few pictures it is too "
-        "large by an amount that depends on their number.",
+        "It compares mean and covariance of all originals' features with all reconstructions', so what these share, "
+        "such as noise or blur, moves it.",
+        "It knows no pairs, so faces that are nobody's score as well as the right ones; from few pictures it comes out "
+        "too large.",
     ),
     _Statistic(
         "kid",
@@ -118,8 +118,8 @@ STATISTICS = (
         "higher",
         (0.0, 1.0),
         f"{KYNKAANNIEMI}; k = {NEIGHBOURS}, distances up to and including the radius",
-        "It is the share of reconstructions that lie as near to an original as that one's 5th nearest original: how "
-        "many look like a picture of this kind at all.",
+        "It is the share of reconstructions no farther from some original than that one's 5th nearest: how many look "
+        "like such a picture at all.",
         "One lone original far from the rest has a wide radius and lets anything in; whose picture it is plays no "
         "part.",
     ),
@@ -129,8 +129,8 @@ STATISTICS = (
         "higher",
         (0.0, 1.0),
         f"{KYNKAANNIEMI}; k = {NEIGHBOURS}, distances up to and including the radius",
-        "It is the share of originals that lie as near to a reconstruction as that one's 5th nearest reconstruction: "
-        "how much of the private variety comes back.",
+        "It is the share of originals no farther from some reconstruction than that one's 5th nearest: how much of the "
+        "variety comes back.",
         "Reconstructions that scatter widely, as noise may, have wide radii and cover originals that nobody would "
         "recognise: read it with precision.",
     ),
@@ -151,8 +151,8 @@ STATISTICS = (
         "higher",
         (0.0, 1.0),
         f"{NAEEM}; k = {NEIGHBOURS}, distances up to and including the radius",
-        "It is the share of originals with a reconstruction nearer than their own 5th nearest original: how many of "
-        "the private pictures have something like them among what came out.",
+        "It is the share of originals with a reconstruction nearer than their 5th nearest original: how many have "
+        "something like them in what came out.",
         "Something like it need not be its own reconstruction, and where all originals are alike it is reached easily.",
     ),
 )

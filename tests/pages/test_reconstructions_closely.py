@@ -105,6 +105,26 @@ def test_set_metrics_stand_in_the_summary_with_their_warning(app, store, monkeyp
     assert "<distance>" not in shown
 
 
+def test_a_warning_stands_once_however_many_set_metrics_it_is_about(app, store, monkeypatch):
+    fill_store(store, originals=3, runs=1)
+    few = [
+        SetScore(name, name, "higher", 0.5, "", 3, 100, "From 3 pictures.", "run", (1,)) for name in ("recall", "kid")
+    ]
+    monkeypatch.setattr("pages._summary.set_scores", lambda *_, **__: tuple(few))
+    shown = everything(app(PAGE, run="1"))
+    assert shown.count("From 3 pictures.") == 1
+    assert "recall, KID: From 3 pictures." in shown
+
+
+def test_a_link_to_a_control_says_that_it_is_one_and_asks_nobody(app, store):
+    filled = fill_store(store, originals=3, runs=1)
+    test = app(PAGE, run="1", reconstruction=str(filled.controls[0]), scores="true")
+    assert not test.exception
+    assert "a control: the same attack, given another update" in everything(test)
+    assert not [group for group in test.button_group if str(group.key).startswith("answer_")]
+    assert "not among those listed" not in everything(test)
+
+
 def test_the_third_picture_is_a_choice(app, store):
     fill_store(store, originals=3, runs=1)
     test = app(PAGE, run="1", map="SSIM map", scores="true")

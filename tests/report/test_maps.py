@@ -54,7 +54,10 @@ def test_an_lpips_map_is_drawn_with_its_mean():
     found = lpips_picture(np.array([[0.0, 1.0], [2.0, 1.0]], dtype=np.float32))
     assert found.mean == 1.0
     drawn = decode_png(found.png)
-    assert (drawn[1, 0] == drawn[0, 1]).all()  # above 1 is no brighter than 1
+    assert (drawn[1, 0] == drawn[0, 1]).all()  # above the scale's end is no brighter than there
+    half = decode_png(lpips_picture(np.array([[0.5, 0.25]], dtype=np.float32)).png)
+    assert (half[0, 0] == drawn[0, 1]).all()  # 0.5 is that end, as the legend says
+    assert (half[0, 1] != half[0, 0]).any()
 
 
 @pytest.mark.parametrize("made", [difference_map, ssim_map])
