@@ -59,7 +59,7 @@ def _draw(rows: list[dict[str, object]], config: dict[str, object], alt: str) ->
 def _pictures() -> dict[str, object]:
     return {
         "original": st.column_config.ImageColumn("original", width="small", pinned=True),
-        "reconstruction": st.column_config.ImageColumn("reconstruction", width="small", pinned=True),
+        "reconstruction": st.column_config.ImageColumn("reconstruction", width=110, pinned=True),
         "loss": st.column_config.NumberColumn("loss", format="%.3g"),
     }
 

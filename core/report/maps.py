@@ -27,7 +27,7 @@ KINDS = {
     for kind in (
         MapKind("difference", "difference", "mean absolute difference, of the range", "0, equal", "\u2265 0.5"),
         MapKind("ssim", "SSIM map", "mean SSIM", "1, alike", "\u2264 0"),
-        MapKind("lpips", "LPIPS map", "mean of the map", "0, alike", "\u2265 0.5"),
+        MapKind("lpips", "LPIPS map", "mean of the map", "0, alike", "\u2265 0.2"),
     )
 }
 
@@ -76,8 +76,8 @@ def ssim_map(original: bytes, reconstruction: bytes) -> ErrorMap:
 
 
 def lpips_picture(values: np.ndarray) -> ErrorMap:
-    """(H, W) LPIPS of every place, drawn: 0 is dark, 0.5 and more is bright."""
-    return ErrorMap(encode_png(coloured(values / 0.5)), float(np.mean(values)))
+    """(H, W) LPIPS of every place, drawn: 0 is dark, 0.2 and more is bright."""
+    return ErrorMap(encode_png(coloured(values / 0.2)), float(np.mean(values)))
 
 
 def _pixels(png: bytes) -> np.ndarray:
