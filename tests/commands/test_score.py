@@ -65,7 +65,8 @@ def test_by_default_what_is_available_with_a_note(
 ) -> None:
     out = tmp_path / "scores.csv"
     assert score(folders, out) == 0
-    assert list(read(out)[0]) == ["name", "mse", "mae", "psnr", "ssim", "ssim_uniform"]
+    expected = ["name", "mse", "mae", "psnr", "psnr_registered", "ssim", "ssim_uniform", "gmsd", "haarpsi"]
+    assert list(read(out)[0]) == expected
     notes = capsys.readouterr().err.splitlines()
     assert sum(note.startswith("note: lpips_alex:") for note in notes) == 1
     assert "note: ms_ssim: unavailable: needs at least 176 px, got 32 (3 of 3 pairs)" in notes
