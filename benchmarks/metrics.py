@@ -10,8 +10,8 @@ was quickest with of three. Each library is a process of its own, and they are t
 median counts. Where --pairs of them would take longer than --seconds by the slowest library's pace, all are timed on
 fewer, and the table says on how many. Memory is the peak of the whole process while it scored, torch itself and the
 arrays included (on a GPU, what torch allocated there). LPIPS has the weights that are found here, else seeded ones of
-the same shapes: what they are does not change the time. With --threads 1 on a CPU seconds are those that the process itself computed,
-which depend less on what else the machine is doing. A ratio above 1 says that SemSight is faster than the fastest peer.
+the same shapes: what they are does not change the time. With --threads 1 on a CPU seconds are those that the process
+itself computed, which depend less on what else the machine is doing. A ratio above 1: faster than the fastest peer.
 """
 
 import argparse

@@ -2,10 +2,11 @@
 
 import argparse
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks import attacks, cells
+from benchmarks import attacks, cells, metric_cells, metrics
 from benchmarks.overhead import Split, tell
 
 
@@ -59,3 +60,41 @@ def test_the_share_outside_of_the_attack(capsys):
     printed = capsys.readouterr().out
     assert "| attack | 97.00 | 97.0% |" in printed
     assert "| runner beside the shards: storage, waiting | 1.00 | 1.0% |" in printed
+
+
+@pytest.mark.parametrize("library", ["SemSight", "torchmetrics", "piq"])
+def test_every_library_scores_the_same_pairs_in_bounded_batches(library, monkeypatch):
+    monkeypatch.setattr(metric_cells, "POOL", 3 * 32**2 * 7)
+    metric_cells.pool.cache_clear()
+    score = metric_cells.scorer(library, "psnr", "cpu")
+    originals, reconstructions = metric_cells.pool(32)
+    assert len(originals) == 7
+    errors = ((originals / 255 - reconstructions / 255) ** 2).mean((1, 2, 3))
+    found = [getattr(s, "value", s) for s in score(originals, reconstructions, 2 * 32**2)]
+    assert found == pytest.approx(list(-10 * np.log10(errors)), abs=1e-3)  # piq adds 1e-8 to the error
+    assert metric_cells.run(score, 32, 17, 2 * 32**2) > 0  # 7, 7 and 3
+    metric_cells.pool.cache_clear()
+
+
+def test_a_line_names_what_is_slower_and_what_failed(capsys):
+    class Library:
+        def __init__(self, rate):
+            self.rate = rate
+
+        def ask(self, **what):
+            if not self.rate:
+                return {"error": "RuntimeError: no | room"}
+            return (
+                {"pace": self.rate} if what["what"] == "warm" else {"seconds": what["pairs"] / self.rate, "peak": 2**20}
+            )
+
+    options = metrics.parse(["--sizes", "32", "--pairs", "100", "--repeats", "1", "--device", "cpu"])
+    assert metrics.row(
+        "psnr", 32, {"SemSight": Library(50.0), "torchmetrics": Library(100.0), "piq": Library(0)}, options
+    )
+    assert not metrics.row("psnr", 32, {"SemSight": Library(50.0), "torchmetrics": Library(40.0)}, options)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "| psnr | 32 | 100 | 50 | 100 | RuntimeError: no / room | 0.50 | 1 / 1 / – |"
+    assert "| 1.25 |" in second
+    assert not metrics.row("ms_ssim", 32, {}, options)  # below its minimum: no line at all
+    assert capsys.readouterr().out == ""

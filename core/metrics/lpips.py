@@ -69,10 +69,10 @@ def distance(
     mean = torch.tensor(MEAN, device=originals.device).reshape(1, 3, 1, 1)
     std = torch.tensor(STD, device=originals.device).reshape(1, 3, 1, 1)
 
-    both = torch.cat((originals, reconstructions)).float()  # one pass through the network is quicker than two
+    both = torch.cat((originals, reconstructions))  # one pass through the network is quicker than two
     if size is not None:
-        both = torch.nn.functional.interpolate(both, (size, size), mode="bilinear", antialias=True)
-    both = ((both - mean) / std).contiguous(memory_format=_layout(both))
+        both = torch.nn.functional.interpolate(both.float(), (size, size), mode="bilinear", antialias=True)
+    both = (both.to(torch.float32, memory_format=_layout(both)) - mean).div_(std)
     total = torch.zeros(len(originals), device=both.device)
     tap = 0
     for place, layer in enumerate(features):

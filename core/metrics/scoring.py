@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 BATCH_PIXELS = 1 << 19  # pixels of the originals of a batch: 12 MiB as float64
-NETWORK_PIXELS = 1 << 19  # of those that a network takes at once: VGG's first features of both take 256 MiB
+NETWORK_PIXELS = 1 << 18  # of those that a network takes at once: VGG's first features of both take 128 MiB
 CACHE_PIXELS = 1 << 16  # of those that any other metric takes at once: its maps of 1.5 MiB stay in the cache
 MOST_PIXELS = 1 << 24  # of one image, for the metrics that need no network
 MOST_NETWORK_PIXELS = 1 << 22  # of one image, at native size, for a network
