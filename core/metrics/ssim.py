@@ -22,7 +22,7 @@ UNIFORM = (1.0,) * 7
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # from the finest scale on: Wang et al. 2003, section 3.2
 SMALLEST = 176  # the coarsest of five scales must hold one window of 11
 WHOLE = 64  # so many windows along a side are taken at once,
-PIECE = 40  # and where there are more about so many: the products waste less, and the pieces stay in the cache
+PIECE = 24  # and where there are more about so many: the products waste less, and the pieces stay in the cache
 
 
 def similarity(
