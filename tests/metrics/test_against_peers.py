@@ -23,7 +23,7 @@ from torchmetrics.functional.image import (
 from core.metrics.registry import METRICS
 from core.metrics.scoring import score_pairs
 from core.settings import Settings
-from tests.metrics.pairs import real_pairs, reconstructions, two_hundred
+from tests.metrics.pairs import real_pairs, reconstructions, thinned, two_hundred
 from tests.metrics.peers import peer_lpips
 
 
@@ -191,7 +191,7 @@ def test_lpips_alex_agrees_with_lpips(settings: Settings, pairs: Callable) -> No
 
 @pytest.mark.parametrize("net", ["vgg", "squeeze"])
 def test_other_backbones_agree_with_lpips_on_made_up_weights(made_up: Settings, net: str) -> None:
-    originals, reconstructions = real_pairs(32, 5)
+    originals, reconstructions = two_hundred()
     found = values(score_pairs(originals, reconstructions, [f"lpips_{net}"], made_up)[f"lpips_{net}"])
     x, y = (torch.from_numpy(a / 127.5 - 1).permute(0, 3, 1, 2).float() for a in (originals, reconstructions))
     with torch.no_grad():
@@ -200,24 +200,25 @@ def test_other_backbones_agree_with_lpips_on_made_up_weights(made_up: Settings, 
     assert found.max() > 0.01
 
 
-def test_resized_lpips_is_native_lpips_of_the_resized_image(settings: Settings) -> None:
-    originals, reconstructions = real_pairs(32, 2)
-    found = values(score_pairs(originals, reconstructions, ["lpips_alex_224"], settings)["lpips_alex_224"])
-    big = [
-        torch.nn.functional.interpolate(
-            torch.from_numpy(a / 255).permute(0, 3, 1, 2), (224, 224), mode="bilinear", antialias=True
-        )
-        .permute(0, 2, 3, 1)
-        .clamp(0, 1)
-        .numpy()
-        for a in (originals, reconstructions)
-    ]
-    native = values(score_pairs(big[0], big[1], ["lpips_alex"], settings)["lpips_alex"])
-    assert np.abs(found - native).max() < 1e-5
-    assert (
-        np.abs(found - values(score_pairs(originals, reconstructions, ["lpips_alex"], settings)["lpips_alex"])).min()
-        > 1e-3
-    )
+@pytest.mark.parametrize(
+    ("net", "weights", "count"), [("alex", "settings", 40), ("vgg", "made_up", 3), ("squeeze", "made_up", 12)]
+)
+def test_resized_lpips_agrees_with_lpips_on_resized_images(
+    net: str, weights: str, count: int, request: pytest.FixtureRequest
+) -> None:
+    found_here: Settings = request.getfixturevalue(weights)
+    originals, reconstructions = thinned(count)
+    names = [f"lpips_{net}_224", f"lpips_{net}"]
+    found = score_pairs(originals, reconstructions, names, found_here)
+    peer = peer_lpips(net, found_here.weights)
+    theirs = []
+    for pair in zip(planes(originals).float(), planes(reconstructions).float(), strict=True):
+        big = [torch.nn.functional.interpolate(x[None], (224, 224), mode="bilinear", antialias=True) for x in pair]
+        with torch.no_grad():
+            theirs.append(float(peer(*(2 * x - 1 for x in big))))
+    resized, native = (values(found[name]) for name in names)
+    assert np.abs(resized - theirs).max() < 1e-5 * max(1.0, resized.max())
+    assert np.abs(resized - native).max() > 1e-3  # and is another score than the native one
 
 
 def test_psnr_by_hand(bare: Settings) -> None:

@@ -1,6 +1,7 @@
 """DISTS against torchmetrics itself, on real pairs and made-up VGG weights, as no trained ones are bundled."""
 
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -14,7 +15,7 @@ from core.metrics import dists
 from core.metrics.registry import METRICS, unavailable, weights_hash
 from core.metrics.scoring import score_pairs
 from core.settings import Settings
-from tests.metrics.pairs import real_pairs
+from tests.metrics.pairs import real_pairs, thinned, two_hundred
 
 
 def values(scores: list) -> np.ndarray:
@@ -38,10 +39,10 @@ def peer_dists(settings: Settings) -> torch.nn.Module:
         return peer.DISTSNetwork().eval()
 
 
-@pytest.mark.parametrize(("size", "count"), [(32, 180), (65, 20)])
-def test_agrees_with_torchmetrics(made_up: Settings, size: int, count: int) -> None:
+@pytest.mark.parametrize("pairs", [two_hundred, lambda: real_pairs(65, 20)])
+def test_agrees_with_torchmetrics(made_up: Settings, pairs: Callable) -> None:
     # the peer in float64: in float32 its covariance, E[xy] - E[x]E[y], is off by up to 3e-5 on nearly flat crops
-    originals, reconstructions = real_pairs(size, count)
+    originals, reconstructions = pairs()
     found = values(score_pairs(originals, reconstructions, ["dists"], made_up, batch=7)["dists"])
     theirs = peer_dists(made_up).double()(*(x.double() for x in tensors(originals, reconstructions))).detach().numpy()
     assert np.abs(found - theirs).max() < 1e-6
@@ -50,13 +51,15 @@ def test_agrees_with_torchmetrics(made_up: Settings, size: int, count: int) -> N
 
 
 def test_resized_is_native_of_the_resized_image(made_up: Settings) -> None:
-    originals, reconstructions = real_pairs(32, 2)
+    originals, reconstructions = thinned(2)
     found = values(score_pairs(originals, reconstructions, ["dists_256"], made_up)["dists_256"])
     big = [
         torch.nn.functional.interpolate(i, (256, 256), mode="bilinear", antialias=True)
         for i in tensors(originals, reconstructions)
     ]
-    assert np.abs(found - peer_dists(made_up)(*big).detach().numpy()).max() < 1e-5  # in float32
+    peer = peer_dists(made_up)
+    theirs = [float(peer(x[None], y[None]).detach()) for x, y in zip(*big, strict=True)]
+    assert np.abs(found - theirs).max() < 1e-5  # in float32
 
 
 def test_identity_symmetry_bounds_and_batch(made_up: Settings) -> None:

@@ -14,7 +14,7 @@ from core.metrics.scoring import score_pairs
 from core.metrics.vit import ENCODERS, Encoder
 from core.models.weights import WEIGHTS
 from core.settings import Settings
-from tests.metrics.pairs import real_pairs
+from tests.metrics.pairs import real_pairs, thinned
 
 NAMES = {encoder.name: f"{encoder.name}_224" for encoder in ENCODERS}
 
@@ -52,7 +52,7 @@ def test_agrees_with_timm_called_directly(encoder: Encoder, seeded: Settings) ->
     import timm
     from timm.data import resolve_data_config
 
-    originals, reconstructions = real_pairs(32, 5)
+    originals, reconstructions = thinned(6)
     found = values(score_pairs(originals, reconstructions, [NAMES[encoder.name]], seeded, batch=3)[NAMES[encoder.name]])
     model = timm.create_model(encoder.model, pretrained=False).eval()
     model.load_state_dict(load_file(seeded.weights / f"{encoder.weights}.safetensors"))
