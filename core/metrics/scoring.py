@@ -220,9 +220,7 @@ class Pair:
     def __init__(self, originals: Image, reconstructions: Image, device: str) -> None:
         import torch
 
-        self.images = tuple(
-            torch.from_numpy(np.require(i, requirements=("C", "W"))).to(device) for i in (originals, reconstructions)
-        )
+        self.images = tuple(torch.from_numpy(_writable(images)).to(device) for images in (originals, reconstructions))
         self.bytes = all(images.dtype == torch.uint8 for images in self.images)
 
     @cached_property
@@ -238,6 +236,11 @@ class Pair:
         if rows.start == 0 and rows.stop >= len(x):
             return metric.compute(x, y, context)
         return metric.compute(x[rows], y[rows], context.of(np.arange(len(x))[rows]))
+
+
+def _writable(images: Image) -> Image:
+    """The array as torch takes it: contiguous, writable, without the stride below 0 that a reversed image may have."""
+    return np.require(images if min(images.strides) >= 0 else images.copy(), requirements=("C", "W"))
 
 
 def _floats(images: torch.Tensor) -> torch.Tensor:

@@ -35,8 +35,8 @@ def two_hundred() -> tuple[np.ndarray, np.ndarray]:
 
 
 def thinned(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The two hundred for networks that take seconds a pair: `count` of them, evenly; all with SEMSIGHT_ALL_PAIRS=1."""
-    rows = np.arange(200) if os.environ.get("SEMSIGHT_ALL_PAIRS") else np.linspace(0, 199, count).round().astype(int)
+    """The two hundred for networks that take seconds a pair: `count` of them, evenly; all with ALL_PAIRS=1."""
+    rows = np.arange(200) if os.environ.get("ALL_PAIRS") else np.linspace(0, 199, count).round().astype(int)
     originals, others = two_hundred()
     return originals[rows], others[rows]
 

@@ -201,7 +201,7 @@ def test_other_backbones_agree_with_lpips_on_made_up_weights(made_up: Settings, 
 
 
 @pytest.mark.parametrize(
-    ("net", "weights", "count"), [("alex", "settings", 40), ("vgg", "made_up", 3), ("squeeze", "made_up", 12)]
+    ("net", "weights", "count"), [("alex", "settings", 200), ("vgg", "made_up", 3), ("squeeze", "made_up", 200)]
 )
 def test_resized_lpips_agrees_with_lpips_on_resized_images(
     net: str, weights: str, count: int, request: pytest.FixtureRequest

@@ -254,3 +254,12 @@ def test_metrics_import_without_torch() -> None:
     code = "import sys, core.metrics.registry, core.metrics.scoring; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_reversed_images_are_scored_as_any_others(bare: Settings) -> None:
+    # a slice of one image out of a reversed array is contiguous, and its stride is below 0 all the same
+    images = np.arange(3 * 16 * 16 * 3, dtype=np.uint8).reshape(3, 16, 16, 3)
+    other = np.full((3, 16, 16, 3), 9, np.uint8)
+    forwards = score_pairs(images, other, ["mae"], bare)["mae"]
+    assert score_pairs(images[::-1], other, ["mae"], bare, batch=1)["mae"] == forwards[::-1]
+    assert score_pairs(images[:, ::-1], other, ["mae"], bare)["mae"] == forwards
