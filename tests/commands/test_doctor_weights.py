@@ -55,7 +55,7 @@ def test_missing_weights_say_how_to_get_them(
         assert f"{record.mebibytes} MiB, licence {record.licence}" in text
     assert found["metric dists"] == (
         "missing",
-        "needs vgg16-imagenet-features (above); python -m core doctor --download fetches it",
+        "needs vgg16-imagenet-features (above)",
     )
     assert "SEMSIGHT_WEIGHTS/dreamsim" in found["metric dreamsim"][1] or "pip install dreamsim" in found["dreamsim"][1]
 
