@@ -26,6 +26,10 @@ HELP_LABEL = (
     "By answers, those given beside the original included. Contested: some recognised it, some did not (unsure counts "
     "as not). Agreement: the share of the majority, with two answers or more."
 )
+HELP_SORT = (
+    "A gap is this run's score less the other run's, turned so that more means that this run leaks more. Sorting or "
+    "filtering by a score tells something of scores that are hidden."
+)
 HELP_SCORES = (
     f"Scores and loss of a card are hidden until you answer it. Answers given on this page are {BESIDE}: "
     "stored as not blind. The Label page is blind."
@@ -49,8 +53,9 @@ class Choices:
     @property
     def sorts(self) -> tuple[str, ...]:
         """All that can be sorted by; gaps only with a run beside."""
-        gaps = tuple(f"{DIFFERENCE}{name}" for name in self.names) if self.beside else ()
-        return (*OTHER_SORTS, *self.names, *gaps)
+        names = tuple(name for name in self.names if name != "attack_loss")  # it is among OTHER_SORTS, as loss
+        gaps = tuple(f"{DIFFERENCE}{name}" for name in names) if self.beside else ()
+        return (*OTHER_SORTS, *names, *gaps)
 
 
 def sort_word(name: str) -> str:
@@ -111,7 +116,7 @@ def order_controls(choices: Choices) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
             "Sort by", choices.sorts, format_func=sort_word, key="sort", bind="query-params", on_change=to_first_page,
-            width=210,
+            width=210, help=HELP_SORT,
         )  # fmt: skip
         st.segmented_control(
             "Order", ["ascending", "descending"], default="ascending", required=True, key="order",

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping
 from html import escape
+from urllib.parse import urlencode
 
 import streamlit as st
 from PIL import Image
@@ -12,6 +13,7 @@ from core.report.groups import in_order
 from core.report.maps import KINDS
 from core.report.people import everyones
 from core.report.records import Card, Query
+from core.report.references import REFERENCE_WORDS
 from core.report.views import answers_of, beside_cards, neighbours, run_metrics
 from pages import _shared
 from pages._cards import (
@@ -161,9 +163,10 @@ def link(card: Card) -> None:
 
 
 def _address(card: Card) -> str:
-    """The address that reopens this view, without the annotator's name."""
+    """The address that reopens this view, with order, filter and all else that the page goes by, for another reader."""
     base = (st.context.url or "").split("?")[0]
-    words = [f"run={card.run}", f"reconstruction={card.reconstruction}"]
+    words = {name: st.query_params.get_all(name) for name in st.query_params if name != _shared.NAME_KEY}
+    words |= {"run": [str(card.run)], "reconstruction": [str(card.reconstruction)]}
     if card.reference != "attacked":
-        words.append("reference=un-augmented+original")
-    return f"{base}?{'&'.join(words)}"
+        words["reference"] = [REFERENCE_WORDS[card.reference]]
+    return f"{base}?{urlencode(words, doseq=True)}"

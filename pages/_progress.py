@@ -9,6 +9,7 @@ from core.errors import UserError
 from core.jobs.queue import set_wanted
 from core.jobs.rescore import rescore
 from core.leakage.threat import ThreatModel
+from core.metrics.registry import METRICS, missing_here
 from core.models.catalogue import CATALOGUE
 from core.report import threat_words
 from core.report.names import short_name
@@ -78,13 +79,14 @@ def score_again(run: Run) -> None:
     """A button that scores an ended run anew, where its scoring did not finish or weights were missing for it."""
     if run.live:
         return
-    unweighted = without_weights(_shared.get_store(), run.id)
+    store = _shared.get_store()
+    unweighted = [name for name in without_weights(store, run.id) if not missing_here(METRICS[name], store.settings)]
     if run.scoring not in ("failed", "cancelled") and not unweighted:
         return
     told = "What has a score keeps it."
     if unweighted:
         names = ", ".join(short_name(name) for name in unweighted)
-        told = f"Weights were missing for {names}; `python -m core doctor --download` fetches them. {told}"
+        told = f"Weights were missing for {names}, and are here now. {told}"
     st.button(
         "Score again",
         key=f"rescore_{run.id}",

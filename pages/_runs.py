@@ -25,10 +25,11 @@ def chosen_run() -> Run | None:
 
 
 def open_run() -> None:
-    """Callback of the run picker."""
-    st.query_params["run"] = str(st.session_state["run_choice"])
-    for name in ("reconstruction", "beside"):
+    """Callback of the run picker; without a choice the page goes back to the newest run."""
+    for name in ("run", "reconstruction", "beside"):
         st.query_params.pop(name, None)
+    if st.session_state["run_choice"] is not None:
+        st.query_params["run"] = str(st.session_state["run_choice"])
     to_first_page()
 
 

@@ -50,6 +50,8 @@ def beside_table(cards: Sequence[Card], others: dict[int, Card], metrics: Sequen
 
 
 def _draw(rows: list[dict[str, object]], config: dict[str, object], alt: str) -> None:
+    if not any(row["scores"] for row in rows):  # nothing is hidden or unscored, so there is nothing to say of it
+        rows = [{name: value for name, value in row.items() if name != "scores"} for row in rows]
     st.dataframe(
         pd.DataFrame(rows), hide_index=True, column_config=config, row_height=52, placeholder="–", alt=alt,
         height="content",

@@ -25,6 +25,7 @@ class Compare {
     this.range.addEventListener("input", () => this.move());
     this.onKey = (event) => this.key(event);
     window.addEventListener("keydown", this.onKey, true);
+    document.querySelector('[data-testid="stMain"]')?.scrollTo(0, 0); // opened from a card far down the list
   }
 
   close() {

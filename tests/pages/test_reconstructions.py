@@ -41,6 +41,16 @@ def test_a_link_to_no_run_is_one_clear_sentence(app, store, value):
     assert len(test.error[0].value) < 250
 
 
+def test_without_a_choice_the_picker_goes_back_to_the_newest_run(app, store):
+    filled = fill_store(store, originals=3, runs=2)
+    test = app(PAGE, run=str(filled.runs[0]))
+    test.selectbox(key="run_choice").set_value(None).run()
+    assert not test.exception
+    assert not test.error
+    assert "run" not in test.query_params
+    assert test.selectbox(key="run_choice").value == filled.runs[1]
+
+
 def test_scores_are_hidden_until_answered_and_the_switch_shows_them(app, store):
     fill_store(store, originals=3, runs=1)
     test = app(PAGE, run="1", annotator="Ana")
@@ -215,15 +225,16 @@ def test_scoring_that_failed_can_be_asked_for_again(app, store):
     assert not test.warning
 
 
-def test_scores_can_be_asked_for_again_where_weights_were_missing(app, store):
+def test_scores_can_be_asked_for_again_once_weights_that_were_missing_have_come(app, store, monkeypatch):
     long_ended_run(store)
     with store.database.write() as connection:
         missing = StoredScore("pairing", 1, "attacked", "lpips_alex", "0.1", "", None, "there are no weights")
         write_scores(connection, [missing])
         bump(connection, "scores")
+    assert not score_button(app(PAGE, run="1"))  # they are missing still: asking again would change nothing
+    monkeypatch.setattr("pages._progress.missing_here", lambda *_: "")
     (button,) = score_button(app(PAGE, run="1"))
     assert "LPIPS" in button.help
-    assert "doctor --download" in button.help
     with store.database.write() as connection:
         write_scores(connection, [replace(missing, weights_hash="a" * 64, value=0.3, reason="")])
         bump(connection, "scores")
