@@ -7,6 +7,7 @@ import streamlit as st
 
 from core.errors import UserError
 from core.labels.imports import import_table, imported, read_imported
+from core.metrics.registry import directions
 from core.report.elsewhere import MEANING, metric_table, people_table, settings_words
 from core.statistics.human_table import correlate_table
 from core.storage.store import Store
@@ -19,7 +20,7 @@ RESAMPLES = 1000  # as `python -m core correlate`
 @st.cache_data(show_spinner="Computing …", max_entries=16)
 def cached_table(_store: Store, url: str, table_id: int, resamples: int) -> dict[str, Any]:
     """The figures of one imported table; tables never change, so their id is the key."""
-    return correlate_table(read_imported(_store, table_id)[1], resamples=resamples)
+    return correlate_table(read_imported(_store, table_id)[1], resamples=resamples, directions=directions())
 
 
 def made_elsewhere(store: Store) -> None:
@@ -32,7 +33,7 @@ def made_elsewhere(store: Store) -> None:
     with user_errors():
         file = st.file_uploader("Human-study table (CSV)", type=[".csv"], key="table_file", max_upload_size=64)
         if file is not None and st.session_state.get("table_taken") != file.file_id:
-            st.session_state["table"] = import_table(store, file.name, file.getvalue())
+            st.session_state["table"] = import_table(store, file.name, file.getvalue(), directions=directions())
             st.session_state["table_taken"] = file.file_id
         tables = {table.id: table for table in imported(store)}
     with link_errors("pages/correlations.py", "Correlations"):

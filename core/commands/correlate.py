@@ -110,9 +110,9 @@ def _table(path: Path) -> "pd.DataFrame":
 
 def _directions(given: list[str]) -> dict[str, Literal["higher", "lower"]]:
     """The directions of our own metrics, and those that were given."""
-    from core.metrics.registry import METRICS
+    from core.metrics.registry import directions
 
-    found = {name: metric.direction for name, metric in METRICS.items()}
+    found = directions()
     for text in given:
         name, _, direction = text.rpartition("=")
         if not name or direction not in ("higher", "lower"):

@@ -95,12 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
                 score_all(plan, journal, table, outcome, progress)
             columns = [m for m in metrics if arguments.metrics or _scored(table, m)]
             write_table(arguments.out, table, columns, _record(arguments, plan, table, outcome, missing))
-            unscored = _score_sets(arguments, plan, sets) if sets else {}
+            unscored, failed = _score_sets(arguments, plan, sets) if sets else ({}, {})
         except KeyboardInterrupt:
             return _stopped(progress)
         journal.remove()
     status = _report(arguments, pairing, outcome, missing | _gaps(table, computed, outcome))
-    return max(status, _say(unscored, asked=arguments.sets != "all"))
+    return max(status, _say(unscored, asked=arguments.sets != "all"), _say(failed, asked=True))
 
 
 def _stopped(progress: "Progress") -> int:
@@ -109,8 +109,10 @@ def _stopped(progress: "Progress") -> int:
     return 130
 
 
-def _score_sets(arguments: argparse.Namespace, plan: "Plan", metrics: "Sequence[SetMetric]") -> dict[str, str]:
-    """Score the folders as sets, print and write the values; names -> reason of those without one."""
+def _score_sets(
+    arguments: argparse.Namespace, plan: "Plan", metrics: "Sequence[SetMetric]"
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Score the folders as sets, print and write the values; names -> reason of those without one, and of failures."""
     from core.commands.score_progress import Progress
     from core.commands.score_sets import score_sets, set_lines, write_sets
 
@@ -119,11 +121,12 @@ def _score_sets(arguments: argparse.Namespace, plan: "Plan", metrics: "Sequence[
     write_sets(arguments.out, scores)
     for line in set_lines(scores):
         print(line)
-    names: dict[str, list[str]] = {}
+    names: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
     for one in scores:
         if one.value is None:
-            names.setdefault(one.reason, []).append(one.metric.name)
-    return {", ".join(those): reason for reason, those in names.items()}
+            names[one.failed].setdefault(one.reason, []).append(one.metric.name)
+    unscored, failed = ({", ".join(those): reason for reason, those in some.items()} for some in names)
+    return unscored, failed
 
 
 def _metrics(text: str | None, settings: Settings) -> tuple[list[str], dict[str, str]]:
@@ -189,7 +192,8 @@ def _gaps(table: "Table", metrics: "Sequence[str] | dict[str, str]", outcome: "O
         rows = (values != values).nonzero()[0]
         reasons = [reason for row in rows if (reason := table.reason(int(row), metric)) not in faults]
         if reasons:
-            gaps[metric] = f"{reasons[0]} ({len(reasons):,} of {len(table.names) - len(outcome.faults):,} pairs)"
+            reason = outcome.failed.get(metric, reasons[0])
+            gaps[metric] = f"{reason} ({len(reasons):,} of {len(table.names) - len(outcome.faults):,} pairs)"
     return gaps
 
 
@@ -203,12 +207,14 @@ def _report(arguments: argparse.Namespace, pairing: "Pairing", outcome: "Outcome
         print(f"note: {outcome.resumed:,} of {len(pairing.names):,} pairs had been scored before.", file=sys.stderr)
     for line in complaints:
         print(f"error: {line}", file=sys.stderr)
-    status = _say(reasons, asked=arguments.metrics is not None)
+    failed = {name: reason for name, reason in reasons.items() if name in outcome.failed}
+    rest = {name: reason for name, reason in reasons.items() if name not in outcome.failed}
+    status = max(_say(failed, asked=True), _say(rest, asked=arguments.metrics is not None))
     return 1 if complaints else status
 
 
 def _say(reasons: dict[str, str], *, asked: bool) -> int:
-    """Name what could not be computed: an error where it was asked for by name, else a note."""
+    """Name what could not be computed: an error where it was asked for by name or failed, else a note."""
     for name, reason in reasons.items():
         print(f"{'error' if asked else 'note'}: {name}: {reason}", file=sys.stderr)
     return 1 if asked and reasons else 0

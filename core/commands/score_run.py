@@ -7,6 +7,7 @@ cores), because the checks before Pillow hold Python's lock; and decoding is 1 t
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from core.commands.score_progress import Progress
     from core.metrics.base import Score
 
+log = logging.getLogger("semsight.score")
 PIXELS_AT_ONCE = 1 << 24  # of the originals held in memory, beyond the first
 
 
@@ -42,6 +44,7 @@ class Outcome:
     """What came of it beside the table."""
 
     faults: list[str] = field(default_factory=list)  # pairs that are none, a sentence each
+    failed: dict[str, str] = field(default_factory=dict)  # metrics that failed unexpectedly, with the first reason
     resumed: int = 0  # pairs that an earlier run had scored, with all metrics asked for
     inputs: str = ""  # sha256 over the names and bytes of all pairs that could be read, in order
 
@@ -69,7 +72,7 @@ def score_all(plan: Plan, journal: Journal, table: Table, outcome: Outcome, prog
     UserError: a device whose memory does not suffice, or a disk that is full. The journal keeps what was done.
     """
     for piece in _pieces(plan, journal, table, outcome, progress):
-        rows = _score(plan, piece)
+        rows = _score(plan, piece, outcome)
         journal.add([plan.metrics[name] for name in piece.missing], [item.files.key for item in piece.items], rows)
         for item, scores in zip(piece.items, rows, strict=True):
             for name, score in zip(piece.missing, scores, strict=True):
@@ -77,23 +80,45 @@ def score_all(plan: Plan, journal: Journal, table: Table, outcome: Outcome, prog
         progress.update(len(piece.items))
 
 
-def _score(plan: Plan, piece: _Piece) -> list[list[Score]]:
+def _score(plan: Plan, piece: _Piece, outcome: Outcome) -> list[list[Score]]:
     """For each pair its scores, in the order of `missing`."""
-    import torch
-
+    from core.attacks.memory import is_out_of_memory
     from core.metrics.scoring import score_pairs
+
+    def failed(name: str, error: Exception) -> str:
+        reason = failure(name, error)
+        outcome.failed.setdefault(name, reason)
+        return reason
 
     originals, reconstructions = ([i.original for i in piece.items], [i.reconstruction for i in piece.items])
     try:
         found = score_pairs(
-            originals, reconstructions, piece.missing, plan.settings, batch=plan.batch, device=plan.device
+            originals,
+            reconstructions,
+            piece.missing,
+            plan.settings,
+            batch=plan.batch,
+            device=plan.device,
+            failed=failed,
         )
-    except torch.OutOfMemoryError:
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         raise UserError(
             f"The memory of {plan.device} does not suffice for {plan.batch} pairs at once; run the same command with a "
             "smaller --batch, or with --device cpu."
         ) from None
     return [list(scores) for scores in zip(*(found[name] for name in piece.missing), strict=True)]
+
+
+def failure(name: str, error: Exception) -> str:
+    """The reason of a metric that failed unexpectedly: it is scored again next time. Memory that ran out is raised."""
+    from core.attacks.memory import is_out_of_memory
+
+    if is_out_of_memory(error):
+        raise error
+    log.debug("the metric %s failed", name, exc_info=error)
+    return " ".join(f"{name} failed: {type(error).__name__}: {error}".split())[:500]
 
 
 def _pieces(plan: Plan, journal: Journal, table: Table, outcome: Outcome, progress: Progress) -> Iterator[_Piece]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from core.commands.output import write_text
 from core.commands.score_files import decode_pair, read_pair
+from core.commands.score_run import failure
 from core.commands.score_table import companion
 from core.errors import UserError
 from core.metrics.sets import NEIGHBOURS, SET_METRICS, SetMetric, look_up_set_metric, missing_for_set, set_weights_hash
@@ -27,6 +28,7 @@ HELD = 64  # pairs decoded at once
 PIXELS_HELD = 1 << 24  # of the originals, beyond the first
 Images = list[np.ndarray]
 Features = np.ndarray[Any, np.dtype[np.float64]]
+Sides = tuple[Features, Features]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class SetScore:
     value: float | None
     n: int
     reason: str = ""
+    failed: bool = False  # unexpectedly, so that it is an error whether or not it was asked for by name
 
     @property
     def warning(self) -> str:
@@ -62,22 +65,23 @@ def score_sets(plan: Plan, metrics: Sequence[SetMetric], progress: Progress) -> 
     Pictures are decoded a few at a time. What grows with their number is the features: 16 KiB a picture for Inception,
     2 KiB for AlexNet; precision, recall, density and coverage take time with its square.
     """
-    from core.metrics.set_statistics import statistics
-
     missing = {metric.name: missing_for_set(metric, plan.settings) for metric in metrics}
     networks = tuple(dict.fromkeys(metric.features for metric in metrics if not missing[metric.name]))
-    features = _features(plan, networks, progress) if networks else {}
-    n = len(next(iter(features.values()))[0]) if features else 0
+    features, faults, n = _features(plan, networks, progress) if networks else ({}, {}, 0)
     values: dict[str, float] = {}
-    for network, (originals, reconstructions) in features.items():
+    failed = {one.name: faults[one.features] for one in metrics if one.features in faults and not missing[one.name]}
+    for network, sides in features.items():
         able = [one for one in metrics if one.features == network and not missing[one.name] and n >= one.least]
-        found = statistics(originals, reconstructions, [one.statistic for one in able], k=NEIGHBOURS)
-        values |= {one.name: found[one.statistic] for one in able}
+        found, reasons = _statistics(sides, able)
+        values |= found
+        failed |= reasons
     few = "unavailable: needs at least {} pictures in each set, got {}"
     return [
         SetScore(one, values[one.name], n)
         if one.name in values
-        else SetScore(one, None, n, missing[one.name] or few.format(one.least, n))
+        else SetScore(
+            one, None, n, failed.get(one.name) or missing[one.name] or few.format(one.least, n), one.name in failed
+        )
         for one in metrics
     ]
 
@@ -117,26 +121,69 @@ def set_lines(scores: Sequence[SetScore]) -> Iterator[str]:
     yield from (f"warning: {', '.join(names)}: {warning}" for warning, names in warnings.items())
 
 
-def _features(plan: Plan, networks: Sequence[str], progress: Progress) -> dict[str, tuple[Features, Features]]:
-    """network -> features of all originals and of all reconstructions, in the order of the pairs."""
-    import torch
+def _statistics(sides: Sides, metrics: Sequence[SetMetric]) -> tuple[dict[str, float], dict[str, str]]:
+    """Values by the metrics' names, and reasons of those that fail unexpectedly: then each is computed by itself."""
+    from core.attacks.memory import is_out_of_memory
+    from core.metrics.set_statistics import statistics
 
+    try:
+        found = statistics(*sides, [one.statistic for one in metrics], k=NEIGHBOURS)
+        return {one.name: found[one.statistic] for one in metrics}, {}
+    except Exception as error:  # noqa: BLE001 (whatever a library raises is this metric's matter)
+        if is_out_of_memory(error):
+            raise UserError(
+                f"The memory does not suffice to compare {len(sides[0]):,} pictures as sets; leave --sets out, or give "
+                "fewer pictures."
+            ) from None
+        if len(metrics) == 1:
+            return {}, {metrics[0].name: failure(metrics[0].name, error)}
+    values: dict[str, float] = {}
+    reasons: dict[str, str] = {}
+    for metric in metrics:
+        value, reason = _statistics(sides, [metric])
+        values |= value
+        reasons |= reason
+    return values, reasons
+
+
+def _features(plan: Plan, networks: Sequence[str], progress: Progress) -> tuple[dict[str, Sides], dict[str, str], int]:
+    """network -> features of all pictures, in the order of the pairs; network -> why there are none; how many pairs."""
+    parts: dict[str, tuple[list[Features], list[Features]]] = {network: ([], []) for network in networks}
+    faults: dict[str, str] = {}
+    n = 0
+    for held in _decoded(plan, progress):
+        n += len(held)
+        for network in networks:
+            if network not in faults and (reason := _add_features(plan, network, held, parts[network])):
+                faults[network] = reason
+    features = {
+        network: (np.concatenate(sides[0]), np.concatenate(sides[1]))
+        for network, sides in parts.items()
+        if n and network not in faults
+    }
+    return features, faults, n
+
+
+def _add_features(
+    plan: Plan, network: str, held: Sequence[tuple[np.ndarray, np.ndarray]], sides: tuple[list[Features], ...]
+) -> str:
+    """Append the features of these pairs; why that failed unexpectedly, or ""."""
+    from core.attacks.memory import is_out_of_memory
     from core.metrics.set_features import set_features
 
-    parts: dict[str, tuple[list[Features], list[Features]]] = {network: ([], []) for network in networks}
     try:
-        for held in _decoded(plan, progress):
-            for network in networks:
-                for side in (0, 1):
-                    images = [pair[side] for pair in held]
-                    parts[network][side].append(set_features(images, network, plan.settings, device=plan.device))
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"The memory of {plan.device} does not suffice for the networks of the set metrics; give --device cpu."
-        ) from None
-    return {
-        network: (np.concatenate(sides[0]), np.concatenate(sides[1])) for network, sides in parts.items() if sides[0]
-    }
+        for side, features in enumerate(sides):
+            images = [pair[side] for pair in held]
+            features.append(set_features(images, network, plan.settings, device=plan.device))
+    except UserError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 (whatever a network raises is the matter of its metrics)
+        if is_out_of_memory(error):
+            raise UserError(
+                f"The memory of {plan.device} does not suffice for the networks of the set metrics; give --device cpu."
+            ) from None
+        return failure(network, error)
+    return ""
 
 
 def _decoded(plan: Plan, progress: Progress) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:

@@ -10,7 +10,7 @@ import numpy as np
 from core.attacks.base import AttackCancelled
 from core.errors import UserError
 from core.jobs.compute import Emit, build_victim, is_out_of_memory, prepare_torch, run_record
-from core.jobs.events import Event
+from core.jobs.events import Event, failed
 from core.metrics.base import Context
 from core.metrics.registry import METRICS, missing_here, weights_hash
 from core.metrics.scoring import score_pairs
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 BEAT_SECONDS = 1.0  # between two signs of life
+REPLACED = "weights under SEMSIGHT_WEIGHTS were replaced while it scored; let nothing write there meanwhile"
 log = logging.getLogger("semsight.worker")
 Images = Callable[["torch.Tensor"], "torch.Tensor"]
 
@@ -33,6 +34,7 @@ def score(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, sto
     device = prepare_torch(header)
     settings = load_settings()  # the worker's own: weights are looked for where the worker runs
     names = tuple(header["metrics"]) or tuple(METRICS)
+    before = hashes(names, settings)
     found = score_pairs(
         arrays["originals"],
         arrays["reconstructions"],
@@ -43,10 +45,13 @@ def score(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, sto
         progress=Heartbeat(emit, stop),
         failed=failure,
     )
+    if hashes(names, settings) != before:
+        emit(failed("lost", REPLACED))  # not "error": it is scored again, a few times
+        return
     values = {
         "scores": {name: [[one.value, one.reason] for one in scores] for name, scores in found.items()},
         "versions": {name: METRICS[name].version for name in names},
-        "weights": hashes(names, settings),
+        "weights": before,
         "record": run_record(device, header["threads"]),
     }
     emit(Event("scores", values))
@@ -58,14 +63,18 @@ def score_sets(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit
     settings = load_settings()
     metrics = [look_up_set_metric(name) for name in header["metrics"]]
     heart = Heartbeat(emit, stop)
+    before = {metric.name: set_weights_hash(metric, settings) for metric in metrics}
     found: dict[str, list[Any]] = {}
     for network in dict.fromkeys(metric.features for metric in metrics):
         found |= _of_network([one for one in metrics if one.features == network], arrays, settings, str(device), heart)
+    if {metric.name: set_weights_hash(metric, settings) for metric in metrics} != before:
+        emit(failed("lost", REPLACED))
+        return
     values = {
         "set": header["set"],
         "scores": {metric.name: found[metric.name] for metric in metrics},
         "versions": {metric.name: metric.version for metric in metrics},
-        "weights": {metric.name: set_weights_hash(metric, settings) for metric in metrics},
+        "weights": before,
         "record": run_record(device, header["threads"]),
     }
     emit(Event("sets", values))

@@ -1,7 +1,7 @@
 """An independent classifier's verdict: does a classifier that is not the victim still name the class?
 
 Judges are found by core.models.judges. For each pair one is asked that knows the class by name, is not the victim, and
-as far as names can tell was not trained on this original.
+as far as names can tell was not trained on this original. Where there is none the pair has no value.
 """
 
 from __future__ import annotations
@@ -63,21 +63,25 @@ def _asked(
     return result
 
 
-def chosen(settings: Settings, context: Context | None, count: int) -> list[Judge | None]:
-    """Which judge is asked about each of `count` pairs, or None where there is none."""
+def chosen(settings: Settings, context: Context | None, count: int, *, partial: bool = False) -> list[Judge | None]:
+    """Which judge is asked about each of `count` pairs, or None where there is none.
+
+    partial: those that were trained on the original count too, to tell why there is none.
+    """
     if context is None or context.classes is None:
         return [None] * count
     names = context.names or (None,) * count
     judges = [judge for judge in find_judges(settings).found if judge.sha256 != context.victim_sha]
-    return [_choose(judges, class_, name) for class_, name in zip(context.classes, names, strict=True)]
+    return [_choose(judges, class_, name, partial) for class_, name in zip(context.classes, names, strict=True)]
 
 
-def _choose(judges: Sequence[Judge], class_: str | None, name: str | None) -> Judge | None:
-    """A judge that did not see the original before one that did, then a user's own, then the more accurate."""
+def _choose(judges: Sequence[Judge], class_: str | None, name: str | None, partial: bool) -> Judge | None:
+    """Of the judges that did not see the original a user's own first, then the more accurate."""
     if class_ is None:
         return None
     able = [j for j in judges if j.class_of(class_) is not None and (not j.only or name is None or name in j.only)]
-    return min(able, key=lambda j: (name in j.trained_on, j.bundled, -(j.held_out_accuracy or 0), j.name), default=None)
+    able = [j for j in able if partial or name not in j.trained_on]
+    return min(able, key=lambda j: (j.bundled, -(j.held_out_accuracy or 0), j.name), default=None)
 
 
 def seen(images: torch.Tensor, judge: Judge) -> torch.Tensor:
@@ -111,10 +115,13 @@ def lacks_judge(settings: Settings, context: Context | None) -> str:
     """Why no judge can be asked about any of these pairs, or ""."""
     if context is None or context.classes is None or not any(context.classes):
         return "A classifier's verdict needs each original's class by name, which only an audit of named classes has."
-    if any(chosen(settings, context, len(context.classes))):
+    count = len(context.classes)
+    if any(chosen(settings, context, count)):
         return ""
     shown = ", ".join(sorted({repr(name) for name in context.classes if name})[:5])
-    if any(chosen(settings, replace(context, victim_sha=""), len(context.classes))):
+    if any(chosen(settings, context, count, partial=True)):
+        return f"Every judge of {shown} but the victim was trained on these very originals; {HOW}"
+    if any(chosen(settings, replace(context, victim_sha=""), count, partial=True)):
         return f"The only judge of {shown} is the victim itself, which is not independent; {HOW}"
     if any(judge.class_of(name or "") is not None for judge in find_judges(settings).found for name in context.classes):
         return f"The judges that know a class called {shown} are for other images only; {HOW}"
@@ -125,11 +132,16 @@ HOW = "put a classifier of them, NAME.json and NAME.safetensors, under SEMSIGHT_
 
 
 def judges_sha256(settings: Settings) -> str:
-    """sha256 over those of all judges, so that scores by other judges are told apart; UserError where there is none."""
+    """sha256 over all judges, so that scores by others are told apart; UserError where there is none.
+
+    Beside the weights their JSON counts, which decides how a judge sees and what it may be asked about, and the name
+    and the place, which decide between two.
+    """
     judges = find_judges(settings)
     if not judges.found:
         raise UserError("There is no judge, not even those that come with SemSight: restore assets/judges.")
-    return hashlib.sha256("\n".join(sorted(judge.sha256 for judge in judges.found)).encode()).hexdigest()
+    lines = sorted(f"{j.record_sha256} {j.sha256} {j.bundled} {j.name}" for j in judges.found)
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _metric(
@@ -149,9 +161,9 @@ def _metric(
         minimum_size=1,
         needs=(),
         input_size=None,
-        version="1",
-        source="a classifier that is neither the victim nor, where names tell, trained on this original; the "
-        "reconstruction resized to its input, bicubic with antialiasing",
+        version="2",  # 1 asked judges that had been trained on the original where no other was left
+        source="a classifier that is neither the victim nor, where names tell, trained on this original (no value "
+        "where there is none); the reconstruction resized to its input, bicubic with antialiasing",
         compute=compute,
         sees=sees,
         misses="A classifier is no person: it can go by colour alone, may name noise, and never says which picture of "

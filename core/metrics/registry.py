@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+from typing import Literal
 
 from core.errors import UserError
 from core.metrics.base import Context, Metric
@@ -86,6 +87,11 @@ def weights_hash(name: str, settings: Settings) -> str:
             raise UserError(found.reason)
         parts.append(found.sha256)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest() if parts else ""
+
+
+def directions() -> dict[str, Literal["higher", "lower"]]:
+    """Which end of each metric means more leakage, by name: to read tables that hold scores of ours."""
+    return {name: metric.direction for name, metric in METRICS.items()}
 
 
 def library_of(metric: Metric) -> str:

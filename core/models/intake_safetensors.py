@@ -26,13 +26,13 @@ def read_safetensors(file: BinaryIO, size: int, name: str, limits: Limits) -> He
         )
     if length > limits.header_bytes:
         raise UserError(
-            f"{name} has a header of {length:,} bytes where at most {limits.header_bytes:,} are taken; "
-            "models have far fewer tensors: upload the plain state dict."
+            f"{name} has a header of {length:,} bytes where at most {limits.header_bytes:,} are taken, "
+            f"far more than a model's tensors need; {ADVICE}."
         )
     values = _json(file.read(length), name)
     metadata = values.pop("__metadata__", None)
     if len(values) > limits.tensors:
-        raise UserError(f"{name} lists {len(values):,} tensors where at most {limits.tensors:,} are taken.")
+        raise UserError(f"{name} lists {len(values):,} tensors where at most {limits.tensors:,} are taken; {ADVICE}.")
     if not values:
         raise UserError(f"{name} holds no tensor at all; {ADVICE}.")
     entries = [_entry(key, value, 8 + length, size, name) for key, value in values.items()]

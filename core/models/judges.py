@@ -6,16 +6,18 @@ with class names), `trained_on` (names of images), and if known `held_out_accura
 it may judge, where its classes mean nothing beyond them). Imports no torch: `doctor` and pages ask here what there is.
 """
 
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
 from core.models.catalogue import check_spec
+from core.models.intake_records import Limits
 from core.models.spec import ModelSpec
-from core.models.weights import file_sha256
+from core.models.weights import MALFORMED, file_sha256, read_header
 from core.settings import Settings
 
 BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "judges"
@@ -31,6 +33,7 @@ class Judge:
     spec: ModelSpec
     path: Path  # of its safetensors
     sha256: str
+    record_sha256: str  # of its JSON, which decides what it is asked about and how it sees
     trained_on: frozenset[str]  # names of images
     only: frozenset[str]  # names of the images that it may judge; empty: any
     held_out_accuracy: float | None
@@ -70,21 +73,26 @@ def find_judges(settings: Settings) -> Judges:
 
 def _judge(path: Path, bundled: bool) -> Judge:
     weights = path.with_suffix(".safetensors")
-    if not weights.is_file():
-        raise UserError(f"{weights.name} is missing beside {path.name}; put it there.")
     try:
+        if not weights.is_file():
+            raise UserError(f"{weights.name} is missing beside {path.name}; put it there.")
         status = path.stat()
         return _read(path, status.st_mtime_ns, status.st_size, file_sha256(weights), bundled)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"it cannot be read ({error}); check the permissions.") from error
+    except MALFORMED as error:
+        raise UserError(f"it is malformed ({type(error).__name__}: {error}); see docs/metrics.md.") from error
 
 
 @lru_cache(maxsize=64)
 def _read(path: Path, modified: int, size: int, sha256: str, bundled: bool) -> Judge:
     if size > JSON_LIMIT:
         raise UserError(f"{path.name} has {size:,} bytes, at most {JSON_LIMIT:,} are read; shorten its lists.")
+    data = path.read_bytes()
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path.name} is no JSON ({error}); correct it.") from error
     if not isinstance(values, dict):
@@ -92,6 +100,7 @@ def _read(path: Path, modified: int, size: int, sha256: str, bundled: bool) -> J
     spec = _spec(values.get("spec"), path.name)
     if spec.weights_sha256 and spec.weights_sha256 != sha256:
         raise UserError(f"{path.stem}.safetensors is not the file whose sha256 {path.name} names; get both again.")
+    read_header(path.with_suffix(".safetensors"), Limits())  # a file that was cut off is no judge
     accuracy = values.get("held_out_accuracy")
     if accuracy is not None and not (isinstance(accuracy, int | float) and 0 <= accuracy <= 1):
         raise UserError(f"held_out_accuracy of {path.name} must be a number from 0 to 1; correct it.")
@@ -100,6 +109,7 @@ def _read(path: Path, modified: int, size: int, sha256: str, bundled: bool) -> J
         spec=spec,
         path=path.with_suffix(".safetensors"),
         sha256=sha256,
+        record_sha256=hashlib.sha256(data).hexdigest(),
         trained_on=_names(values, "trained_on", path.name),
         only=_names(values, "only", path.name) if "only" in values else frozenset(),
         held_out_accuracy=None if accuracy is None else float(accuracy),
@@ -114,9 +124,10 @@ def _spec(values: Any, file: str) -> ModelSpec:
         rows = {name: tuple(values[name]) for name in ("mean", "std", "class_names") if name in values}
         spec = ModelSpec(**(values | rows))
         check_spec(spec)
+        spec = replace(spec, mean=tuple(map(float, spec.mean)), std=tuple(map(float, spec.std)))
     except UserError as error:
         raise UserError(f"the spec in {file} cannot be built ({error})") from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (AttributeError, *MALFORMED) as error:
         raise UserError(f"the spec in {file} is malformed ({error}); see docs/metrics.md.") from error
     names = [name.strip().casefold() for name in spec.class_names if isinstance(name, str)]
     if len(set(names)) != spec.num_classes or "" in names:

@@ -7,19 +7,22 @@ with a checksum. The records lie in assets/weights/weights.json, the tensors' na
 
 import hashlib
 import json
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from core.errors import UserError
+from core.models.intake_records import Header, Limits
+from core.models.intake_safetensors import ADVICE, read_safetensors
 from core.registry import look_up, register
 from core.settings import Settings
 
 Shapes = dict[str, tuple[int, ...]]
 TABLES = Path(__file__).resolve().parents[2] / "assets" / "weights"
-HEADER_LIMIT = 1 << 20  # bytes of a safetensors header; ours have a few kilobytes
+LIMITS = Limits(header_bytes=1 << 20)  # ours have a few kilobytes
+# What a reader of a user's file may meet beside a UserError, however malformed the file is.
+MALFORMED = (OSError, ValueError, TypeError, RecursionError, LookupError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,9 @@ def find_weights(
 
     record = look_up(WEIGHTS, name, "pretrained weights")
     path = settings.weights / f"{name}.safetensors"
-    if path.is_file():
-        return check_file(path, record)
     try:
+        if path.is_file():
+            return check_file(path, record)
         looked_at = settings.torch_cache if record.cached and record.sha256 else None
         cached = looked_at / record.file if looked_at else None
         if cached is not None and cached.is_file():
@@ -105,28 +108,31 @@ def _how_to_get(record: WeightsRecord) -> str:
 
 
 def check_file(path: Path, record: WeightsRecord) -> FoundWeights | MissingWeights:
-    """Compare a file's header with its record, without reading a tensor."""
+    """Compare a file's header with its record and its size, without reading a tensor."""
     try:
-        if _header_shapes(path) != record.shapes:
+        status = path.stat()
+        if _shapes(path, status.st_mtime_ns, status.st_size) != record.shapes:
             return MissingWeights(f"{path.name} does not hold {record.title}; replace it or remove it.")
         return FoundWeights(path, file_sha256(path))
-    except (OSError, ValueError) as error:
+    except UserError as error:
+        return MissingWeights(str(error).replace(ADVICE, "replace it or remove it"))
+    except MALFORMED as error:
         return MissingWeights(f"{path.name} cannot be read ({error}); replace it or remove it.")
 
 
-def _header_shapes(path: Path) -> Shapes:
+@lru_cache(maxsize=64)
+def _shapes(path: Path, modified: int, size: int) -> Shapes:
+    """Shapes of all tensors, read once for each state of the file; UserError unless it is whole and float32."""
+    entries = read_header(path, LIMITS).entries
+    if any(entry.dtype != "F32" for entry in entries):
+        raise UserError(f"{path.name} holds tensors that are not float32; {ADVICE}.")
+    return {entry.name: entry.shape for entry in entries}
+
+
+def read_header(path: Path, limits: Limits) -> Header:
+    """The header of a safetensors file whose tensors fill it to its last byte; UserError for any other."""
     with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else HEADER_LIMIT + 1
-        if length > HEADER_LIMIT:
-            raise ValueError("it is no safetensors file")
-        header = json.loads(file.read(length))
-    if not isinstance(header, dict):
-        raise ValueError("it is no safetensors file")
-    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    if any(not isinstance(entry, dict) or entry.get("dtype") != "F32" for entry in entries.values()):
-        raise ValueError("its tensors are not float32")
-    return {name: tuple(entry.get("shape", ())) for name, entry in entries.items()}
+        return read_safetensors(file, path.stat().st_size, path.name, limits)
 
 
 def file_sha256(path: Path) -> str:

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from core.__main__ import main
 from core.commands.correlate import short_table
+from core.metrics.registry import METRICS
 
 HEADER = "config,image_id,true_class,annotator_1,annotator_2,annotator_3,psnr,lpips_alex\n"
 ROWS = """a,1,5,5,5,5,20,0.1
@@ -87,6 +89,15 @@ def test_a_metric_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert json.loads(capsys.readouterr().out)["image_level"]["mine"]["auc"]["estimate"] == 1.0
     assert main(["correlate", "--table", path, "--direction", "mine=up"]) == 1
     assert "NAME=higher or NAME=lower" in capsys.readouterr().err
+
+
+def test_a_metric_of_ours_needs_no_direction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METRICS, "brightness", replace(METRICS["mse"], name="brightness"))  # as one file, one line
+    path = table(tmp_path, (HEADER + ROWS).replace("psnr", "brightness"))
+    assert main(["correlate", "--table", path, "--resamples", "0"]) == 0
+    assert json.loads(capsys.readouterr().out)["image_level"]["brightness"]["auc"]["estimate"] == 0.0  # lower is more
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a score shard gives the metrics, and what becomes of one that fails."""
 
+import hashlib
 import logging
 import math
 from collections.abc import Callable
@@ -121,6 +122,61 @@ def test_one_metric_that_fails_loses_no_other(
     )
     assert all(value is not None for value, _ in last.values["scores"]["mse"])
     assert "the metric probe failed" in caplog.text
+
+
+def replaced_while_it_scores(times: int) -> Metric:
+    """A metric whose weights are replaced in its first `times` calls; it scores what they were before."""
+    state = [0]
+
+    def compute(x: torch.Tensor, y: torch.Tensor, context: Context | None) -> torch.Tensor:
+        value = float(state[0])
+        state[0] += value < times
+        return torch.full((len(x),), value)
+
+    return replace(metric(compute), files=lambda settings: f"weights {state[0]}")
+
+
+def test_weights_replaced_while_it_scores_are_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "probe", replaced_while_it_scores(1))
+    last = run(shard())[-1]
+    assert (last.kind, last.values["reason"]) == ("failed", "lost")  # queued again; "error" would end the job
+    assert "replaced while it scored" in last.values["sentence"]
+    last = run(shard())[-1]
+    assert last.kind == "scores"
+    assert last.values["scores"]["probe"] == [[1.0, ""]] * 5
+    assert last.values["weights"]["probe"] == hashlib.sha256(b"weights 1").hexdigest()
+
+
+def test_the_runner_tries_again_and_not_for_ever(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "probe", replaced_while_it_scores(1))
+    job = submit(store, attack_job(store), "x").job_id
+    Runner(store).run(until_idle=True)
+    with store.database.read() as connection:
+        states = connection.execute(select(schema.jobs.c.kind, schema.jobs.c.state)).all()
+        of_probe = select(schema.scores.c.value, schema.scores.c.weights_hash).where(schema.scores.c.metric == "probe")
+        found = set(connection.execute(of_probe).all())
+    assert sorted(states) == [("attack", "done"), ("score", "done")]
+    assert found == {(1.0, hashlib.sha256(b"weights 1").hexdigest())}
+    monkeypatch.setitem(METRICS, "probe", replaced_while_it_scores(10**6))
+    again = submit(store, ScoreJob(attack_job=job, metrics=("probe",)), "again").job_id
+    Runner(store).run(until_idle=True)
+    with store.database.read() as connection:
+        row = connection.execute(select(schema.jobs).where(schema.jobs.c.id == again)).one()
+    assert row.state == "failed"
+    assert "failed 3 times (weights under SEMSIGHT_WEIGHTS were replaced while it scored" in row.error
+
+
+def test_weights_of_sets_replaced_meanwhile_are_scored_again(shared, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    from core.jobs import compute_scores
+
+    answers = iter(["old", "new", "new", "new"])
+    monkeypatch.setenv("SEMSIGHT_WEIGHTS", str(shared / "weights"))
+    monkeypatch.setattr(compute_scores, "set_weights_hash", lambda metric, settings: next(answers))
+    pictures = np.stack(photographs(3))
+    made = SetShard(7, pictures, pictures, ("fid_alex",))
+    assert [(e.kind, e.values["reason"]) for e in run(made)[-1:]] == [("failed", "lost")]
+    last = run(made)[-1]
+    assert (last.kind, last.values["weights"]) == ("sets", {"fid_alex": "new"})
 
 
 def test_memory_that_runs_out_is_the_shards_matter(monkeypatch: pytest.MonkeyPatch) -> None:

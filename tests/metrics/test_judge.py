@@ -1,6 +1,7 @@
 """The independent classifier: which one is asked, what it answers, and when there is none."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,10 +138,30 @@ def test_the_victim_is_no_judge_of_itself(bare: Settings) -> None:
     assert unavailable(METRICS["classifier_top1"], bare, context) == ""
     reason = unavailable(METRICS["classifier_top1"], bare, replace(context, victim_sha=sha256))
     assert "the victim itself, which is not independent" in reason
-    # where another judge is left, it is asked, though it was trained on this original
+
+
+def test_a_judge_is_never_asked_about_what_it_was_trained_on(bare: Settings) -> None:
+    put_judge(bare, "pets", trained_on=["rex", "tom"])
+    seen_by_all = Context(classes=("dog", "cat"), names=("rex", "tom"))
+    assert asked(bare, seen_by_all) == ["", ""]
+    black = np.zeros((2, 8, 8, 3), np.uint8)
+    for name in BOTH:
+        reason = unavailable(METRICS[name], bare, seen_by_all)
+        assert reason.startswith("Every judge of 'cat', 'dog' but the victim was trained on these very originals; put")
+        scores = score_pairs(black, black, [name], bare, context=seen_by_all)[name]
+        assert [(score.value, score.reason) for score in scores] == [(None, reason)] * 2
+    # one pair that it did not see is judged, the other stays without a value
+    mixed = replace(seen_by_all, names=("rex", "felix"))
+    assert asked(bare, mixed) == ["", "pets"]
+    scores = score_pairs(black, black, BOTH, bare, context=mixed)
+    for name in BOTH:
+        assert [score.value is None for score in scores[name]] == [True, False]
+        assert scores[name][0].reason == "the metric is not defined for this pair"
+    # the other half's judge is the victim, and this half's was trained on the picture
     even = next(judge for judge in find_judges(bare).found if judge.name == "lfw-even")
     face = Context(classes=("face",), names=("face-001",), victim_sha=even.sha256)
-    assert asked(bare, face) == ["lfw-odd"]
+    assert asked(bare, face) == [""]
+    assert "trained on these very originals" in unavailable(METRICS["classifier_top1"], bare, face)
 
 
 def test_no_judge_is_a_reason_that_says_what_to_do(bare: Settings) -> None:
@@ -163,6 +184,23 @@ def test_the_hash_names_the_judges(bare: Settings) -> None:
     put_judge(bare, "pets")
     assert weights_hash("classifier_top1", bare) != before
     assert weights_hash("classifier_top1", bare) == weights_hash("classifier_probability", bare)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spec": replace(SPEC, mean=(0.4,))},
+        {"spec": replace(SPEC, class_names=("dog", "cat"))},
+        {"trained_on": ["rex"]},
+        {"only": ["rex"]},
+        {"held_out_accuracy": 0.9},
+    ],
+)
+def test_the_hash_names_what_decides_an_answer(change: dict[str, Any], bare: Settings) -> None:
+    put_judge(bare, "pets")
+    before = weights_hash("classifier_top1", bare)
+    put_judge(bare, "pets", **change)  # the same weights
+    assert weights_hash("classifier_top1", bare) != before
 
 
 def test_without_any_judge(bare: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -12,10 +13,11 @@ from scipy import ndimage
 from skimage import data
 
 from core.metrics.base import Metric
-from core.metrics.registry import METRICS
+from core.metrics.registry import METRICS, directions
 from core.metrics.scoring import score_pairs
 from core.models.weights import WEIGHTS
 from core.settings import Settings
+from core.statistics.human_table import DIRECTIONS, parse_table
 from tests.metrics.pairs import real_pairs
 
 # all that AlexNet's weights allow, at a size that all of them take; vgg and squeeze are compared with lpips itself
@@ -172,8 +174,10 @@ def test_every_record_is_whole(metric: Metric) -> None:
 
 
 def test_directions_are_those_that_tables_are_read_with() -> None:
-    from core.statistics.human_table import DIRECTIONS
-
-    for name, metric in METRICS.items():
-        if name in DIRECTIONS:
-            assert DIRECTIONS[name] == metric.direction, name
+    expected = {name: metric.direction for name, metric in METRICS.items()}
+    answers = {"config": ["a", "b"], "image_id": [1, 1], "true_class": [1, 1], "annotator_1": [1, -1]}
+    frame = pd.DataFrame(answers | {name: [0.5, 0.25] for name in METRICS})
+    assert parse_table(frame, directions()).directions == expected
+    # published tables: what bears the name of a metric of ours is that metric, and nothing of ours stands there twice
+    ours = {name: direction for name, direction in DIRECTIONS.items() if name in METRICS}
+    assert ours == {name: expected[name] for name in ("mse", "psnr", "ssim", "dreamsim")}

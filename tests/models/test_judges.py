@@ -159,6 +159,45 @@ def test_a_judge_without_weights_is_a_fault(settings: Settings) -> None:
     assert "half.safetensors is missing" in find_judges(settings).faults["half"]
 
 
+@pytest.mark.parametrize("cut", [1, 40, -1])
+def test_a_judge_whose_weights_were_cut_off_is_a_fault(cut: int, settings: Settings) -> None:
+    put_judge(settings, "half")
+    path = settings.weights / "judges" / "half.safetensors"
+    path.write_bytes(path.read_bytes()[:-cut] if cut > 0 else path.read_bytes() + b"x")
+    judges = find_judges(settings)
+    assert [judge.name for judge in judges.found] == NAMES
+    assert judges.faults["half"].startswith("The judge half is left out: half.safetensors ")
+    assert judges.faults["half"].count(". ") == judges.faults["half"].count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000,
+        '{"spec": ' + '{"spec": ' * 200_000,
+        '{"spec": {"architecture": ["mlp"], "num_classes": 2}, "trained_on": []}',
+        '{"spec": {"architecture": "mlp", "num_classes": 1e999}, "trained_on": []}',
+        '{"spec": {"architecture": "mlp", "num_classes": 1' + "0" * 5000 + '}, "trained_on": []}',
+        '{"spec": {"architecture": "mlp", "num_classes": 2, "mean": [null]}, "trained_on": []}',
+        '{"spec": {"architecture": "mlp", "num_classes": 2, "arguments": null}, "trained_on": []}',
+        '{"spec": {"architecture": "mlp", "num_classes": 2, "class_names": ["\\ud800", null]}, "trained_on": []}',
+    ],
+)
+def test_a_malformed_record_is_a_fault(text: str, settings: Settings) -> None:
+    put_judge(settings, "bad")
+    (settings.weights / "judges" / "bad.json").write_text(text)
+    judges = find_judges(settings)
+    assert [judge.name for judge in judges.found] == NAMES
+    assert judges.faults["bad"].startswith("The judge bad is left out: ")
+    assert "\n" not in judges.faults["bad"]
+
+
+@pytest.mark.parametrize("key", ["mean", "std"])
+def test_a_number_too_large_to_compute_with_is_a_fault(key: str, settings: Settings) -> None:
+    put_judge(settings, "bad", replace(SPEC, **{key: (10**400,)}))
+    assert "malformed" in find_judges(settings).faults["bad"]
+
+
 def test_a_judge_that_changes_is_read_again(settings: Settings) -> None:
     put_judge(settings, "pets")
     before = find_judges(settings).found[0]

@@ -1,6 +1,7 @@
 """The Correlations page without a browser: figures, words, links. The plot itself: tests/e2e."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from core.labels.annotators import annotator_id
 from core.labels.answers import answer_reconstruction
 from core.labels.imports import import_table
-from core.metrics.registry import METRICS
+from core.metrics.registry import METRICS, directions
 from core.storage import schema
 from core.storage.database import bump
 from core.storage.scores import StoredScore, write_scores
@@ -102,7 +103,8 @@ def test_one_run_by_link(app: Callable[..., AppTest], store: Store) -> None:
 
 def test_a_table_made_elsewhere_by_link(app: Callable[..., AppTest], store: Store, shared: Path) -> None:
     """Figures: shared/REFERENCE.md, "Human data to test with"; tests/commands checks the command line's against it."""
-    table = import_table(store, "study.csv", (shared / "data" / "human_study_convnet.csv").read_bytes())
+    data = (shared / "data" / "human_study_convnet.csv").read_bytes()
+    table = import_table(store, "study.csv", data, directions=directions())
     test = app(PAGE, table=str(table))
     assert not test.exception
     metrics, people = (one.value for one in test.dataframe)
@@ -110,6 +112,19 @@ def test_a_table_made_elsewhere_by_link(app: Callable[..., AppTest], store: Stor
     assert any("never of new settings" in one.value for one in test.caption)
     assert people.loc["Fleiss' κ", "figure"] == "0.4088"
     assert any("There are no scores yet" in one.value for one in test.markdown)  # the store's own stay empty
+
+
+def test_a_table_made_elsewhere_with_a_metric_of_ours(
+    app: Callable[..., AppTest], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METRICS, "brightness", replace(METRICS["mse"], name="brightness"))  # as one file, one line
+    rows = [f"{'abc'[i % 3]},{i},1,{1 if i % 4 else -1},{1 if i % 3 else -1},{-i}" for i in range(12)]
+    data = "\n".join(["config,image_id,true_class,annotator_1,annotator_2,brightness", *rows]).encode()
+    table = import_table(store, "ours.csv", data, directions=directions())
+    test = app(PAGE, table=str(table))
+    assert not test.exception
+    assert not test.error
+    assert list(test.dataframe[0].value.index) == ["brightness"]
 
 
 @pytest.mark.parametrize(
