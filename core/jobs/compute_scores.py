@@ -43,8 +43,12 @@ def score(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, sto
         progress=Heartbeat(emit, stop),
         failed=failure,
     )
+    faults = header.get("faults") or [""] * len(arrays["originals"])
     values = {
-        "scores": {name: [[one.value, one.reason] for one in scores] for name, scores in found.items()},
+        "scores": {
+            name: [[None, fault] if fault else [one.value, one.reason] for one, fault in zip(of, faults, strict=True)]
+            for name, of in found.items()
+        },
         "versions": {name: METRICS[name].version for name in names},
         "weights": hashes(names, settings),
         "record": run_record(device, header["threads"]),

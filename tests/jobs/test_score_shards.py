@@ -33,7 +33,7 @@ Compute = Callable[[torch.Tensor, torch.Tensor, Context | None], torch.Tensor]
 
 def metric(compute: Compute, name: str = "probe") -> Metric:
     """A metric of that computation."""
-    return replace(METRICS["mse"], name=name, compute=compute)
+    return replace(METRICS["mse"], name=name, compute=compute, compute_bytes=None)
 
 
 def shard(count: int = 5, **changes: object) -> ScoreShard:
