@@ -13,6 +13,7 @@ from core.images.picture import Prepared
 from core.jobs.payloads import AttackJob
 from core.jobs.plan import check_fits, check_statistics
 from core.jobs.queue import Submitted, original_hashes, store_model, store_originals, submit
+from core.jobs.references import INPUT_DEFENCES
 from core.leakage.defences import check_defences, completed
 from core.leakage.defences.pictures import defended
 from core.leakage.threat import ThreatModel, check_threat
@@ -102,7 +103,8 @@ def submit_attack(store: Store, request: AttackRequest, *, anew: bool = False) -
     request = defend(request)
     config = asdict(configure(request.attack, dict(request.config)))
     store_model(store, request.spec, request.model_name, request.weights)
-    ids = store_originals(store, request.dataset, request.prepared)
+    changed = any(chosen.name in INPUT_DEFENCES for chosen in request.threat.defences)
+    ids = store_originals(store, request.dataset, request.prepared, request.spec if changed else None)
     payload = AttackJob(
         model=request.spec,
         originals=tuple(ids),

@@ -48,8 +48,12 @@ def score(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, sto
     if hashes(names, settings) != before:
         emit(failed("lost", REPLACED))  # not "error": it is scored again, a few times
         return
+    faults = header.get("faults") or [""] * len(arrays["originals"])
     values = {
-        "scores": {name: [[one.value, one.reason] for one in scores] for name, scores in found.items()},
+        "scores": {
+            name: [[None, fault] if fault else [one.value, one.reason] for one, fault in zip(of, faults, strict=True)]
+            for name, of in found.items()
+        },
         "versions": {name: METRICS[name].version for name in names},
         "weights": before,
         "record": run_record(device, header["threads"]),

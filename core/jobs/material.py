@@ -9,14 +9,17 @@ from sqlalchemy import select
 from core.errors import UserError
 from core.jobs.payloads import AttackJob, ScoreJob, from_json
 from core.jobs.plan import ShardPlan
-from core.jobs.references import ATTACKED, unaugmented
+from core.jobs.references import ATTACKED
 from core.jobs.shards import ScoreShard
+from core.jobs.sources import Beat, readable, still
 from core.metrics.registry import METRICS
 from core.models.presets import PRESETS, preset_weights
 from core.models.spec import ModelSpec
 from core.storage.artifacts import ArtifactStore
 from core.storage.schema import jobs, originals, pairings, reconstructions
 from core.storage.store import Store
+
+NO_SOURCE = "unavailable: the file of its source picture is gone or damaged"
 
 
 class StoredPixels(Sequence[np.ndarray]):
@@ -97,8 +100,11 @@ def pair_metrics(payload: ScoreJob, reference: str) -> tuple[str, ...]:
     return tuple(name for name in asked if reference == ATTACKED or not METRICS[name].diagnostic)
 
 
-def score_shard(store: Store, payload: ScoreJob, plan: ShardPlan, threads: int) -> ScoreShard:
-    """The images and labels of a plan's pairs, all of one reference, with what the metrics may ask beside them."""
+def score_shard(store: Store, payload: ScoreJob, plan: ShardPlan, threads: int, beat: Beat = still) -> ScoreShard:
+    """The images and labels of a plan's pairs, all of one reference, with what the metrics may ask beside them.
+
+    A source that cannot be read any more is black, and its pair gets a reason.
+    """
     attack = attack_of(store, payload)
     known_pairs = pairs_to_score(store, payload.attack_job)
     wanted = [known_pairs[place][0] for place in plan.targets]
@@ -122,14 +128,17 @@ def score_shard(store: Store, payload: ScoreJob, plan: ShardPlan, threads: int) 
     with store.database.read() as connection:
         known = {row.id: row for row in connection.execute(query)}
     rows = [known[number] for number in wanted]
-    read = store.artifacts.read_png
-    attacked = reference == ATTACKED
-    pictures = (
-        read(row.original) if attacked else unaugmented(store.artifacts, row.source_sha, attack.model) for row in rows
-    )
+    made, pictures, faults = [], [], []
+    for row in rows:
+        beat()
+        made.append(store.artifacts.read_png(row.image_sha))
+        attacked = reference == ATTACKED
+        picture = store.artifacts.read_png(row.original) if attacked else readable(store, row.source_sha, attack.model)
+        pictures.append(np.zeros_like(made[-1]) if picture is None else picture)
+        faults.append(NO_SOURCE if picture is None else "")
     return ScoreShard(
-        originals=np.stack(list(pictures)),
-        reconstructions=np.stack([read(row.image_sha) for row in rows]),
+        originals=np.stack(pictures),
+        reconstructions=np.stack(made),
         labels=np.array([row.label for row in rows], dtype=np.int64),
         metrics=pair_metrics(payload, reference),
         spec=attack.model,
@@ -139,6 +148,7 @@ def score_shard(store: Store, payload: ScoreJob, plan: ShardPlan, threads: int) 
         losses=np.array([np.nan if row.loss is None else row.loss for row in rows], dtype=np.float64),
         classes=tuple(true_class(row.class_name, row.label, row.label_source, attack.model) for row in rows),
         names=tuple(row.name for row in rows),
+        faults=tuple(faults),
     )
 
 

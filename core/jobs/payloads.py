@@ -57,6 +57,7 @@ class RescoreJob(ScoreJob):
 
 
 Payload = AttackJob | ScoreJob
+SCORING = (ScoreJob.kind, RescoreJob.kind)  # kinds of jobs that score a run
 PAYLOADS: dict[str, type[AttackJob] | type[ScoreJob]] = {
     "attack": AttackJob,
     "score": ScoreJob,

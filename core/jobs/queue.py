@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from sqlalchemy import Connection, and_, func, insert, select, update
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 from core.errors import UserError
 from core.jobs.payloads import Payload, identity, to_json
 from core.jobs.plan import check_payload
+from core.jobs.sources import keep_unaugmented
 from core.models.spec import ModelSpec
 from core.storage.database import bump, insert_once
 from core.storage.schema import job_dependencies, jobs, models, originals, shards
@@ -146,9 +147,15 @@ def set_wanted(store: Store, job_id: int, wanted: Wanted) -> None:
         bump(connection, "jobs")
 
 
-def store_originals(store: Store, dataset: str, prepared: Sequence[PreparedImage]) -> list[int]:
-    """Keep images to be attacked; the same image of the same data set is kept once. Returns their ids, in order."""
-    rows = [
+def store_originals(
+    store: Store, dataset: str, prepared: Sequence[PreparedImage], augmented_for: ModelSpec | None = None
+) -> list[int]:
+    """Keep images to be attacked; the same image of the same data set is kept once. Returns their ids, in order.
+
+    augmented_for: the model, where a defence may have changed the images: the runner will want their sources at its
+    size, and here they are in memory.
+    """
+    rows: list[dict[str, Any]] = [
         {
             "dataset": dataset[:200],
             "name": image.name[:400],
@@ -161,6 +168,9 @@ def store_originals(store: Store, dataset: str, prepared: Sequence[PreparedImage
         }
         for image in prepared
     ]
+    if augmented_for is not None:
+        for row, image in zip(rows, prepared, strict=True):
+            keep_unaugmented(store, row["source_sha"], image.source, augmented_for)
     key = ("dataset", "name", "image_sha", "label")
     ids = []
     with store.database.write() as connection:

@@ -7,11 +7,9 @@ original, method and cost, whose reference is "source". Runs without such a chan
 import numpy as np
 from sqlalchemy import Connection, exists, insert, literal, select
 
-from core.images.resize import to_input
 from core.jobs.payloads import AttackJob
+from core.jobs.sources import Beat, readable, still
 from core.leakage.defences import DEFENCES
-from core.models.spec import ModelSpec
-from core.storage.artifacts import ArtifactStore
 from core.storage.schema import originals, pairings, reconstructions
 from core.storage.store import Store
 
@@ -21,17 +19,12 @@ INPUT_DEFENCES = tuple(name for name, defence in DEFENCES.items() if defence.on_
 _COPIED = ("reconstruction_id", "original_id", "method", "cost_name", "cost")
 
 
-def unaugmented(artifacts: ArtifactStore, sha: str, spec: ModelSpec) -> np.ndarray:
-    """The picture behind an original at the model's size, as uint8 (H, W, 3): resized and cropped, nothing else.
+def is_augmented(store: Store, attack: AttackJob, beat: Beat = still) -> bool | None:
+    """Whether an input defence of the attack changed any of its originals. Reads pictures up to the first that did.
 
-    sha: of the picture as it came in (originals.source_sha).
+    None: no difference was found, but some source cannot be read any more; it counts as one that was not kept.
     """
-    pixels = to_input(artifacts.read_png(sha), height=spec.height, width=spec.width, channels=spec.channels)
-    return np.repeat(pixels, 3, axis=2) if spec.channels == 1 else pixels
-
-
-def is_augmented(store: Store, attack: AttackJob) -> bool:
-    """Whether an input defence of the attack changed any of its originals. Reads pictures up to the first that did."""
+    unknown = False
     if not any(chosen.name in INPUT_DEFENCES for chosen in attack.threat.defences):
         return False
     columns = (originals.c.image_sha, originals.c.source_sha)
@@ -40,12 +33,15 @@ def is_augmented(store: Store, attack: AttackJob) -> bool:
         with store.database.read() as connection:
             rows = connection.execute(select(*columns).where(originals.c.id.in_(part))).all()
         for row in rows:
+            beat()
             if row.source_sha is None:
                 continue
-            attacked = store.artifacts.read_png(row.image_sha)
-            if not np.array_equal(attacked, unaugmented(store.artifacts, row.source_sha, attack.model)):
+            source = readable(store, row.source_sha, attack.model)
+            if source is None:
+                unknown = True
+            elif not np.array_equal(store.artifacts.read_png(row.image_sha), source):
                 return True
-    return False
+    return None if unknown else False
 
 
 def add_source_pairings(connection: Connection, attack_job: int) -> int:

@@ -3,17 +3,20 @@
 Rows only, and no torch.
 """
 
+import json
+import logging
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, func, or_, select, update
 
 from core.errors import UserError
-from core.jobs.payloads import AttackJob, RescoreJob, ScoreJob, from_json, identity
+from core.jobs.payloads import SCORING, AttackJob, RescoreJob, ScoreJob, from_json, identity
 from core.jobs.queue import ENDED, Submitted, submit_within
 from core.jobs.references import ATTACKED, INPUT_DEFENCES, REFERENCES, SOURCE, is_augmented
 from core.jobs.results import read_record, write_record
+from core.jobs.sources import UNREADABLE, Beat, still
 from core.metrics.registry import METRICS, missing_here, weights_hash
 from core.metrics.sets import SET_METRICS, missing_for_set, set_weights_hash
 from core.settings import Settings
@@ -21,8 +24,9 @@ from core.storage.schema import jobs, pairings, reconstructions, scores, sets
 from core.storage.sets import set_name
 from core.storage.store import Store
 
-SCORING = ("score", "rescore")  # kinds of jobs that score a run
 UNCHANGED = "source_as_attacked"  # in an attack's record: its input defences changed no picture
+OF_SETTING = "setting"  # in what is present to a background job: its run is to score its setting's sets
+log = logging.getLogger("semsight.runner")
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,21 @@ class Present:
         return f"{self.version} {'missing' if self.missing else self.weights_hash}"
 
 
-Wanted = dict[int, dict[str, tuple[str, ...]]]  # run -> reference -> metrics
+@dataclass
+class Lacking:
+    """What one run lacks. metrics: of each reference. of_setting: some of them are of its setting."""
+
+    metrics: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    of_setting: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All metrics, in the order of the registries."""
+        names = {name for of_one in self.metrics.values() for name in of_one}
+        return tuple(name for name in (*METRICS, *SET_METRICS) if name in names)
+
+
+Wanted = dict[int, Lacking]  # by run
 
 
 def rescore(store: Store, run_id: int) -> Submitted:
@@ -85,27 +103,27 @@ def outdated(store: Store, now: dict[str, Present] | None = None) -> dict[int, t
     failed or was cancelled and waits for a person, are left out.
     """
     wanted = _lacking(store, present(store.settings) if now is None else now)
-    return {run: _metrics_of(of_run) for run, of_run in wanted.items()}
+    return {run: of_run.names for run, of_run in wanted.items()}
 
 
-def queue_outdated(store: Store, now: dict[str, Present] | None = None) -> list[int]:
+def queue_outdated(store: Store, now: dict[str, Present] | None = None, beat: Beat = still) -> list[int]:
     """Queue a background job for each outdated run; returns their ids.
 
     For one state of metrics and weights a run gets at most one such job, however that ends: nothing goes in circles.
     """
     here = present(store.settings) if now is None else now
-    wanted = _lacking(store, here)
+    wanted = _lacking(store, here, beat)
     queued: list[int] = []
     if not wanted:
         return queued
     with store.database.write() as connection:
         for run, of_run in wanted.items():
-            metrics = _metrics_of(of_run)
+            stated = tuple(f"{name} {here[name]}" for name in of_run.names)
             payload = RescoreJob(
                 attack_job=run,
-                metrics=metrics,
-                references=tuple(one for one in REFERENCES if one in of_run),
-                present=tuple(f"{name} {here[name]}" for name in metrics),
+                metrics=of_run.names,
+                references=tuple(one for one in REFERENCES if one in of_run.metrics),
+                present=(*stated, OF_SETTING) if of_run.of_setting else stated,
             )
             if not _is_new(connection, run, payload):
                 continue
@@ -122,19 +140,15 @@ def _is_new(connection: Connection, run: int, payload: RescoreJob) -> bool:
     return connection.execute(select(jobs.c.id).where(or_(alive, same)).limit(1)).first() is None
 
 
-def _metrics_of(of_run: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    names = {name for metrics in of_run.values() for name in metrics}
-    return tuple(name for name in (*METRICS, *SET_METRICS) if name in names)
-
-
-def _lacking(store: Store, now: dict[str, Present]) -> Wanted:
-    """Run -> reference -> metrics, from three grouped questions over the store."""
+def _lacking(store: Store, now: dict[str, Present], beat: Beat = still) -> Wanted:
+    """What each run lacks, from a few grouped questions over the store."""
     with store.database.read() as connection:
         runs = _runs(connection)
         pairs = _pairs(connection)
         scored = _scored(connection)
         of_sets = _scored_sets(connection)
-    wanted: Wanted = defaultdict(dict)
+        settings = _settings(connection)
+    wanted: Wanted = defaultdict(Lacking)
     for (run, reference), count in pairs.items():
         if run not in runs:
             continue
@@ -147,9 +161,14 @@ def _lacking(store: Store, now: dict[str, Present]) -> Wanted:
         rows = of_sets[set_name("run", str(run), reference)]
         lacking += [name for name in SET_METRICS if not _is_scored(rows, name, now[name], 1)]
         if lacking:
-            wanted[run][reference] = tuple(lacking)
-    for run in _without_source(store, runs, pairs):
-        wanted[run][SOURCE] = tuple(name for name in (*METRICS, *SET_METRICS) if _compares_with_source(name))
+            wanted[run].metrics[reference].update(lacking)
+    for name, (reference, members) in settings.items():
+        lacking = [metric for metric in SET_METRICS if not _is_scored(of_sets[name], metric, now[metric], 1)]
+        if lacking and (able := runs & members):
+            wanted[max(able)].metrics[reference].update(lacking)
+            wanted[max(able)].of_setting = True
+    for run in _without_source(store, runs, pairs, beat):
+        wanted[run].metrics[SOURCE].update(name for name in (*METRICS, *SET_METRICS) if _compares_with_source(name))
     return dict(wanted)
 
 
@@ -203,19 +222,25 @@ def _scored(connection: Connection) -> dict[tuple[int, str], Rows]:
 
 def _scored_sets(connection: Connection) -> dict[str, Rows]:
     key = (scores.c.metric, scores.c.metric_version, scores.c.weights_hash)
-    query = (
-        select(sets.c.name, *key)
-        .join(sets, sets.c.id == scores.c.subject_id)
-        .where(scores.c.subject_kind == "set", sets.c.name.startswith("run "))
-    )
+    query = select(sets.c.name, *key).join(sets, sets.c.id == scores.c.subject_id).where(scores.c.subject_kind == "set")
     found: dict[str, Rows] = defaultdict(dict)
     for name, metric, version, weights in connection.execute(query):
         found[name][metric, version, weights] = 1
     return found
 
 
-def _without_source(store: Store, runs: set[int], pairs: dict[tuple[int, str], int]) -> list[int]:
-    """Runs of before there were second pairings, whose input defences changed a picture. Looks at each run once."""
+def _settings(connection: Connection) -> dict[str, tuple[str, set[int]]]:
+    """Name of a setting's set -> what it is compared with, and the runs that it was last made of."""
+    rows = select(sets.c.name, sets.c.rule).where(sets.c.name.startswith("setting ")).order_by(sets.c.id)
+    rules = {row.name: json.loads(row.rule) for row in connection.execute(rows)}
+    return {name: (rule["reference"], set(rule["runs"])) for name, rule in rules.items()}
+
+
+def _without_source(store: Store, runs: set[int], pairs: dict[tuple[int, str], int], beat: Beat) -> list[int]:
+    """Runs of before there were second pairings, whose input defences changed a picture.
+
+    Looks at each run once, but again at one of which a file is gone, which is left out.
+    """
     named = or_(*(jobs.c.payload.contains(f'"name":"{name}"', autoescape=True) for name in INPUT_DEFENCES))
     unknown = or_(jobs.c.record.is_(None), ~jobs.c.record.contains(f'"{UNCHANGED}"', autoescape=True))
     query = select(jobs.c.id).where(jobs.c.kind == "attack", jobs.c.state == "done", named, unknown)
@@ -228,9 +253,17 @@ def _without_source(store: Store, runs: set[int], pairs: dict[tuple[int, str], i
         with store.database.read() as connection:
             columns = (jobs.c.payload_type, jobs.c.payload_version, jobs.c.payload)
             row = connection.execute(select(*columns).where(jobs.c.id == run)).one()
-        attack = from_json(*row)
-        if isinstance(attack, AttackJob) and is_augmented(store, attack):
+        try:
+            attack = from_json(*row)
+            augmented = isinstance(attack, AttackJob) and is_augmented(store, attack, beat)
+        except UNREADABLE as error:
+            log.warning("run %d is not compared with its sources: %s", run, error)
+            continue
+        if augmented:
             found.append(run)
+        if augmented is None:
+            log.warning("run %d is not compared with its sources: some are gone or damaged", run)
+        if augmented is not False:
             continue
         with store.database.write() as connection:
             write_record(connection, run, {**read_record(connection, run), UNCHANGED: True})

@@ -23,6 +23,7 @@ from core.jobs.executors import Executor, Message, make_executor
 from core.jobs.launch import runner_lock
 from core.jobs.payloads import RescoreJob
 from core.jobs.rescore import Present, present, queue_outdated
+from core.jobs.sources import Interrupted, forget_unaugmented
 from core.jobs.work import EXPECTED, JobWork, sentence_of
 from core.settings import Settings
 from core.storage.garbage import collect_files
@@ -45,7 +46,7 @@ class Runner:
         self._executor: Executor | None = None
         self._work: JobWork | None = None
         self._lost = False  # the workers went away, and have not come back yet
-        self._beat = self._busy = time.monotonic()
+        self._beat = self._busy = self._looked = time.monotonic()
         self._present: dict[str, Present] = {}  # the metrics that stored scores were last compared with
         self._compared = -REFRESH_SECONDS
 
@@ -77,9 +78,12 @@ class Runner:
         self._busy = time.monotonic()
         try:
             events = self._workers().poll(POLL_SECONDS if self._work.flying else 0.0)
-            wanted = self._look_after()
-            if self._work is not None:
+            wanted = self._look_after(self._work.job_id)
+            if wanted:
                 self._advance(self._work, events, wanted)
+            else:
+                self._work.drop()
+                self._work = None
         except OSError as error:  # the scheduler of others is gone; what the job's own work raises ends that job only
             self._lose_workers(error)
         return True
@@ -103,7 +107,9 @@ class Runner:
         self._compared = time.monotonic()
         try:
             now = present(self.store.settings)
-            queued = queue_outdated(self.store, now) if now != self._present else []
+            queued = queue_outdated(self.store, now, self._between) if now != self._present else []
+        except Interrupted:
+            return
         except EXPECTED:
             log.warning("old scores could not be compared with the present metrics", exc_info=True)
             return
@@ -144,6 +150,8 @@ class Runner:
             for sha in forgotten:
                 self.store.artifacts.remove(sha)
             deleted = collect_files(self.store) if forgotten or always else []
+            if always:
+                forget_unaugmented(self.store)
         except OSError as error:
             log.warning("files that no row names stay: %s", error)
             return
@@ -162,28 +170,42 @@ class Runner:
     def _begin(self, row: Row) -> JobWork | None:  # type: ignore[type-arg]
         log.info("job %d (%s), attempt %d", row.id, row.title, row.attempt + 1)
         try:
-            return JobWork.begin(self.store, self._workers(), self.owner, row)
+            return JobWork.begin(self.store, self._workers(), self.owner, row, lambda: self._between(row))
+        except Interrupted:
+            state = {"pause": "paused", "cancel": "cancelled"}.get(self._look_after(row.id), "queued")
+            with self.store.database.write() as connection:
+                let_go(connection, row.id, self.owner, state)
+            return None
         except EXPECTED as error:  # one bad row must not take the runner down, and with it every other job
             log.warning("job %d cannot be run", row.id, exc_info=True)
             with self.store.database.write() as connection:
                 let_go(connection, row.id, self.owner, "failed", sentence_of(error))
             return None
 
-    def _look_after(self) -> str:
-        """Prolong the lease when a third of it is over, and read what the user wants."""
-        if self._work is None:
-            return "run"
-        job_id, lease = self._work.job_id, self.store.settings.lease_seconds
+    def _look_after(self, job_id: int) -> str:
+        """Prolong the lease when a third of it is over, and read what the user wants; "" if another runner has it."""
+        lease = self.store.settings.lease_seconds
         if time.monotonic() - self._beat > lease / 3:
-            self._beat = time.monotonic()
             with self.store.database.write() as connection:
                 if not heartbeat(connection, job_id, self.owner, lease):
                     log.warning("job %d was taken over by another runner", job_id)
-                    self._work.drop()
-                    self._work = None
-                    return "run"
+                    return ""
+            self._beat = time.monotonic()
         with self.store.database.read() as connection:
             return str(connection.execute(select(jobs.c.wanted).where(jobs.c.id == job_id)).scalar_one())
+
+    def _between(self, row: Row | None = None) -> None:  # type: ignore[type-arg]
+        """Between two pictures that are read for a claimed job, or for none: raise Interrupted if they had better wait.
+
+        Looks as often as the loop does, which stands still meanwhile; prolongs the lease likewise.
+        """
+        if time.monotonic() - self._looked < POLL_SECONDS:
+            return
+        self._looked = time.monotonic()
+        if self.ending or (row is not None and self._look_after(row.id) != "run"):
+            raise Interrupted
+        if (row is None or row.kind == RescoreJob.kind) and self._somebody_waits():
+            raise Interrupted
 
     def _workers(self) -> Executor:
         if self._executor is None:

@@ -12,6 +12,7 @@ from core.jobs.plan import ShardPlan, plan_score
 from core.jobs.references import REFERENCES, add_source_pairings, is_augmented
 from core.jobs.results import ShardRow
 from core.jobs.sets import SETS, plan_sets, set_shard
+from core.jobs.sources import Beat, still
 from core.storage.database import bump
 from core.storage.scores import StoredScore, write_scores
 from core.storage.store import Store
@@ -19,9 +20,9 @@ from core.storage.store import Store
 Later = Callable[[Connection], object]
 
 
-def plan(store: Store, payload: ScoreJob) -> list[ShardPlan]:
-    """Pairs first, then sets. Runs of before there were second pairings get theirs here."""
-    if is_augmented(store, attack_of(store, payload)):
+def plan(store: Store, payload: ScoreJob, beat: Beat = still) -> list[ShardPlan]:
+    """Pairs first, then sets. An augmented run gets its second pairings here."""
+    if is_augmented(store, attack_of(store, payload), beat):
         with store.database.write() as connection:
             add_source_pairings(connection, payload.attack_job)
     known = [reference for _, reference in pairs_to_score(store, payload.attack_job)]
@@ -33,11 +34,11 @@ def plan(store: Store, payload: ScoreJob) -> list[ShardPlan]:
     return pairs + plan_sets(store, payload, wanted)
 
 
-def shard_bytes(store: Store, payload: ScoreJob, plan: ShardPlan) -> bytes:
+def shard_bytes(store: Store, payload: ScoreJob, plan: ShardPlan, beat: Beat = still) -> bytes:
     """The shard of a plan, for the way to the worker."""
     if plan.role == "sets":
-        return set_shard(store, payload, plan, store.settings.threads).to_bytes()
-    return score_shard(store, payload, plan, store.settings.threads).to_bytes()
+        return set_shard(store, payload, plan, store.settings.threads, beat).to_bytes()
+    return score_shard(store, payload, plan, store.settings.threads, beat).to_bytes()
 
 
 def writes(store: Store, payload: ScoreJob, shard: ShardRow, event: Event) -> list[Later]:

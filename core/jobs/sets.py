@@ -4,17 +4,18 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from core.jobs.material import attack_of
-from core.jobs.payloads import AttackJob, RescoreJob, ScoreJob, to_json
+from core.jobs.payloads import SCORING, AttackJob, RescoreJob, ScoreJob, to_json
 from core.jobs.plan import ShardPlan
-from core.jobs.references import ATTACKED, REFERENCES, unaugmented
+from core.jobs.references import ATTACKED, REFERENCES
 from core.jobs.shards import SetShard
+from core.jobs.sources import Beat, readable, still
 from core.metrics.sets import SET_METRICS
 from core.storage.database import insert_once
 from core.storage.schema import jobs, originals, pairings, reconstructions, set_members, sets
@@ -37,6 +38,7 @@ class Members:
     reconstructions: tuple[str, ...]  # image hashes, one for each pairing
     originals: tuple[str, ...]  # hashes of the pictures, each once
     found: tuple[int, int]  # originals and reconstructions before they were thinned
+    unreadable: int = 0  # sources that were left out because their files are gone or damaged
 
 
 def set_metrics(payload: ScoreJob) -> tuple[str, ...]:
@@ -54,31 +56,49 @@ def plan_sets(store: Store, payload: ScoreJob, references: Sequence[str]) -> lis
         if reference not in references:
             continue
         runs = runs_of(store, payload.attack_job, attack, scope)
-        # in the background every run of a setting may be scored anew: the newest one does it for all
-        others_do = isinstance(payload, RescoreJob) and payload.attack_job != max(runs)
+        # in the background every run of a setting may be scored anew: the newest one that can be does it for all
+        others_do = isinstance(payload, RescoreJob) and payload.attack_job != max(_at_work(store, payload, runs))
         if scope == "run" or (len(runs) > 1 and not others_do):
             plans.append(ShardPlan("sets", (place,)))
     return plans
 
 
-def set_shard(store: Store, payload: ScoreJob, plan: ShardPlan, threads: int) -> SetShard:
-    """The pictures of one set; its row and its members are stored."""
+def _at_work(store: Store, payload: ScoreJob, runs: Sequence[int]) -> set[int]:
+    """The payload's own run, and those of the runs whose newest scoring is done or on its way."""
+    newest = select(func.max(jobs.c.id)).where(jobs.c.parent_id.in_(runs), jobs.c.kind.in_(SCORING))
+    alive = select(jobs.c.parent_id).where(
+        jobs.c.id.in_(newest.group_by(jobs.c.parent_id)), jobs.c.state.in_(("done", "queued", "running"))
+    )
+    with store.database.read() as connection:
+        return {payload.attack_job, *connection.execute(alive).scalars()}
+
+
+def set_shard(store: Store, payload: ScoreJob, plan: ShardPlan, threads: int, beat: Beat = still) -> SetShard:
+    """The pictures of one set; its row and its members are stored. Sources that cannot be read are left out."""
     attack = attack_of(store, payload)
     scope, reference = SETS[plan.targets[0]]
     members = members_of(store, runs_of(store, payload.attack_job, attack, scope), attack, reference)
     key = str(payload.attack_job) if scope == "run" else setting_key(_json(attack), _dataset(store, attack))
+    read = store.artifacts.read_png
+    pictures, unreadable = {}, 0
+    for sha in members.originals:
+        beat()
+        picture = read(sha) if reference == ATTACKED else readable(store, sha, attack.model)
+        if picture is None:
+            unreadable += 1
+        else:
+            pictures[sha] = picture
+    members = replace(members, originals=tuple(pictures), unreadable=unreadable)
+    made = []
+    for sha in members.reconstructions:
+        beat()
+        made.append(read(sha))
     with store.database.write() as connection:
         set_id = _store_set(connection, set_name(scope, key, reference), scope, reference, members)
-    read = store.artifacts.read_png
-    if reference == ATTACKED:
-        pictures = [read(sha) for sha in members.originals]
-    else:
-        pictures = [unaugmented(store.artifacts, sha, attack.model) for sha in members.originals]
     shape = (0, attack.model.height, attack.model.width, 3)
-    made = [read(sha) for sha in members.reconstructions]
     return SetShard(
         set_id=set_id,
-        originals=np.stack(pictures) if pictures else np.zeros(shape, np.uint8),
+        originals=np.stack(list(pictures.values())) if pictures else np.zeros(shape, np.uint8),
         reconstructions=np.stack(made) if made else np.zeros(shape, np.uint8),
         metrics=set_metrics(payload),
         device=payload.device,
@@ -150,7 +170,7 @@ def _thinned(items: Sequence[Item], most: int) -> list[Item]:
 
 def _store_set(connection: Connection, name: str, scope: Scope, reference: str, members: Members) -> int:
     """The row of a set, made once for the same members."""
-    rule = {
+    rule: dict[str, Any] = {
         "scope": scope,
         "runs": list(members.runs),
         "reference": reference,
@@ -159,6 +179,8 @@ def _store_set(connection: Connection, name: str, scope: Scope, reference: str, 
         "found": list(members.found),
         "members": hashlib.sha256(repr((members.pairings, members.originals)).encode()).hexdigest(),
     }
+    if members.unreadable:
+        rule["unreadable"] = members.unreadable
     text = json.dumps(rule, sort_keys=True)
     identity = hashlib.sha256(text.encode()).hexdigest()
     row = {"name": name, "rule": text, "identity": identity, "created": time.time()}

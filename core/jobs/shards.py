@@ -69,6 +69,7 @@ class ScoreShard:
     """Pairs to be scored. originals, reconstructions: (N, H, W, 3) uint8; labels: (N,) true labels.
 
     losses: (N,) the attack's own, NaN where it has none. classes, names: of the N originals, None where not known.
+    faults: for each pair, why it gets no score, or "".
     """
 
     originals: np.ndarray
@@ -82,6 +83,7 @@ class ScoreShard:
     losses: np.ndarray | None = None
     classes: tuple[str | None, ...] | None = None
     names: tuple[str | None, ...] | None = None
+    faults: tuple[str, ...] | None = None
 
     def to_bytes(self) -> bytes:
         """For the way to the worker."""
@@ -93,6 +95,7 @@ class ScoreShard:
             "threads": self.threads,
             "classes": None if self.classes is None else list(self.classes),
             "names": None if self.names is None else list(self.names),
+            "faults": None if self.faults is None else list(self.faults),
         }
         arrays = {"originals": self.originals, "reconstructions": self.reconstructions, "labels": self.labels}
         if self.losses is not None:

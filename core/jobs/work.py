@@ -18,9 +18,9 @@ from core.jobs.material import StoredPixels, original_labels, weights_of
 from core.jobs.payloads import AttackJob, Payload, ScoreJob, from_json
 from core.jobs.plan import ShardPlan, plan_attack, split
 from core.jobs.queue import submit_within
-from core.jobs.references import add_source_pairings, is_augmented
 from core.jobs.results import ShardRow
 from core.jobs.shards import attack_shard
+from core.jobs.sources import Beat, Interrupted, still
 from core.storage.database import bump
 from core.storage.schema import jobs, shards
 from core.storage.store import Store
@@ -58,13 +58,13 @@ class JobWork:
     heard: dict[int, float] = field(default_factory=dict)  # shard -> when it last gave a sign of life
     stopping: str = ""  # the state to end in once nothing flies: paused, cancelled, queued, failed
     sentence: str = ""
-    augmented: bool | None = None  # whether an input defence changed an original; None: not looked at yet
+    beat: Beat = still  # called between pictures while a shard is made
 
     @staticmethod
-    def begin(store: Store, executor: Executor, owner: str, row: Row[Any]) -> "JobWork":
-        """Read the claimed row and store its plan if it has none. UserError when it cannot be run."""
+    def begin(store: Store, executor: Executor, owner: str, row: Row[Any], beat: Beat = still) -> "JobWork":
+        """Read the claimed row and store its plan if it has none. UserError when it cannot be run; Interrupted."""
         payload = from_json(row.payload_type, row.payload_version, row.payload)
-        work = JobWork(store, executor, owner, row.id, row.title, payload)
+        work = JobWork(store, executor, owner, row.id, row.title, payload, beat=beat)
         work._plan()
         return work
 
@@ -77,6 +77,8 @@ class JobWork:
                 self.stop({"pause": "paused", "cancel": "cancelled"}[wanted])
             if not self.stopping:
                 self._submit()
+        except Interrupted:
+            log.info("job %d: a shard is made later", self.job_id)
         except EXPECTED as error:
             log.warning("job %d stops", self.job_id, exc_info=True)
             self.stop("failed", sentence_of(error))
@@ -119,7 +121,7 @@ class JobWork:
         if isinstance(self.payload, AttackJob):
             space = room(self.store.settings, self.payload.device)
             return plan_attack(self.payload, original_labels(self.store, self.payload), space)
-        return score_work.plan(self.store, self.payload)
+        return score_work.plan(self.store, self.payload, self.beat)
 
     def _insert(self, connection: Connection, position: int, plan: ShardPlan, parent: int | None = None) -> None:
         values = {"job_id": self.job_id, "position": position, "role": plan.role, "plan": plan.to_json()}
@@ -153,7 +155,7 @@ class JobWork:
     def _shard_bytes(self, plan: ShardPlan, row: Row[Any]) -> bytes:
         settings, artifacts = self.store.settings, self.store.artifacts
         if isinstance(self.payload, ScoreJob):
-            return score_work.shard_bytes(self.store, self.payload, plan)
+            return score_work.shard_bytes(self.store, self.payload, plan, self.beat)
         kept = row.checkpoint_sha if row.checkpoint_sha and artifacts.exists(row.checkpoint_sha) else None
         return attack_shard(
             self.payload,
@@ -222,10 +224,9 @@ class JobWork:
         if event.kind == "checkpoint":
             sha = self.store.artifacts.put_bytes(event.arrays["state"].tobytes(), ".bin")
             return [lambda c: obsolete.append(results.store_checkpoint(c, shard, event, sha))]
-        paired, augmented = self._paired(shard, payload, event), self._is_augmented(payload)
+        paired = self._paired(shard, payload, event)
         return [
             lambda c: results.store_reconstructions(c, shard, payload, event, paired),
-            lambda c: augmented and add_source_pairings(c, self.job_id),
             lambda c: obsolete.append(results.finish_shard(c, shard)),
         ]
 
@@ -237,11 +238,6 @@ class JobWork:
             return results.pair_with_nearest(artifacts, shard, payload, event, pixels, labels)
         originals = [pixels[u * size + b] for u in shard.plan.targets for b in range(size)]
         return results.pair_images(artifacts, shard, payload, event, originals)
-
-    def _is_augmented(self, attack: AttackJob) -> bool:
-        if self.augmented is None:
-            self.augmented = is_augmented(self.store, attack)
-        return self.augmented
 
     def _failure(self, shard: ShardRow, event: Event) -> Later:
         """Queue the shard again, in halves after an out-of-memory; an error that repeats at once fails the job."""

@@ -12,6 +12,8 @@ from core.storage.scores import score_value
 from core.storage.sets import Scope, set_name, setting_key
 from core.storage.store import Store
 
+LEFT_OUT = "Source pictures whose files are gone or damaged, and left out: {:,}."
+
 
 @dataclass(frozen=True)
 class SetScore:
@@ -39,11 +41,18 @@ def set_scores(store: Store, run: int, reference: str = "attacked") -> tuple[Set
     with store.database.read() as connection:
         keys: tuple[tuple[Scope, str], ...] = (("run", str(run)), ("setting", _setting(connection, run)))
         for scope, key in keys:
-            newest = select(sets).where(sets.c.name == set_name(scope, key, reference)).order_by(sets.c.id.desc())
-            row = connection.execute(newest.limit(1)).first() if key else None
-            if row is not None:
-                found += _scores(connection, row.id, json.loads(row.rule))
+            if key:
+                found += _newest(connection, set_name(scope, key, reference))
     return tuple(found)
+
+
+def _newest(connection: Connection, name: str) -> list[SetScore]:
+    """Of the newest set of this name that has scores: a set's row is there before it is scored."""
+    rows = select(sets.c.id, sets.c.rule).where(sets.c.name == name).order_by(sets.c.id.desc())
+    for row in connection.execute(rows).all():
+        if found := _scores(connection, row.id, json.loads(row.rule)):
+            return found
+    return []
 
 
 def _setting(connection: Connection, run: int) -> str:
@@ -67,17 +76,20 @@ def _scores(connection: Connection, set_id: int, rule: dict[str, Any]) -> list[S
 
 
 def _score(metric: SetMetric, row: Any, rule: dict[str, Any]) -> SetScore:
-    sides = (rule["originals"], rule["reconstructions"])
+    sides, unreadable = (rule["originals"], rule["reconstructions"]), rule.get("unreadable", 0)
+    taken = [sides[0] + unreadable, sides[1]]
     value = score_value(row)
     notes = [warning_of(metric, min(sides))]
-    if list(sides) != rule["found"]:
-        notes.append(f"Of {max(rule['found']):,} pictures, {max(sides):,} were taken, evenly from first to last.")
+    if taken != rule["found"]:
+        notes.append(f"Of {max(rule['found']):,} pictures, {max(taken):,} were taken, evenly from first to last.")
+    if unreadable:
+        notes.append(LEFT_OUT.format(unreadable))
     return SetScore(
         metric=metric.name,
         title=metric.title,
         direction=metric.direction,
         value=value,
-        reason=row.reason,
+        reason=f"{row.reason}. {LEFT_OUT.format(unreadable)}" if row.reason and unreadable else row.reason,
         n=min(sides),
         minimum_sample=metric.minimum_sample,
         warning="" if value is None else " ".join(note for note in notes if note),

@@ -202,9 +202,9 @@ def test_an_idle_runner_notices_and_looks_only_when_something_changed(
 ) -> None:
     looked: list[int] = []
 
-    def counting(of_store: Store, now: object) -> list[int]:
+    def counting(of_store: Store, now: object, beat: object) -> list[int]:
         looked.append(1)
-        return queue_outdated(of_store, now)
+        return queue_outdated(of_store, now, beat)
 
     run = finished(store)
     monkeypatch.setattr(running, "REFRESH_SECONDS", 0.0)

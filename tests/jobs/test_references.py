@@ -11,9 +11,10 @@ from core.jobs.compose import AttackRequest, submit_attack
 from core.jobs.material import attack_of
 from core.jobs.payloads import ScoreJob
 from core.jobs.queue import submit
-from core.jobs.references import is_augmented, unaugmented
+from core.jobs.references import is_augmented
 from core.jobs.rescore import UNCHANGED, outdated
 from core.jobs.runner import Runner
+from core.jobs.sources import unaugmented
 from core.leakage.threat import ChosenDefence, ThreatModel
 from core.metrics.registry import METRICS
 from core.metrics.sets import SET_METRICS
@@ -102,11 +103,11 @@ def test_the_source_is_scored_by_every_metric_that_is_no_diagnostic(store: Store
     assert len(found) == len([p for p in pairing.values() if p.reference == "source"])
     for one in found:
         of = pairing[one.subject_id]
-        before = unaugmented(store.artifacts, originals[of.original_id].source_sha, COLOUR)
+        before = unaugmented(store, originals[of.original_id].source_sha, COLOUR)
         after = store.artifacts.read_png(made[of.reconstruction_id])
         # by definition: the mean of the squared differences to the picture as it was
         assert one.value == pytest.approx(np.mean((before / 255 - after / 255) ** 2), rel=1e-9)
-    assert unaugmented(store.artifacts, originals[1].source_sha, COLOUR).shape == (8, 8, 3)
+    assert unaugmented(store, originals[1].source_sha, COLOUR).shape == (8, 8, 3)
 
 
 def test_every_reader_still_gives_one_row_a_reconstruction(store: Store) -> None:
@@ -144,7 +145,7 @@ def test_grey_models_are_compared_with_grey_sources(store: Store) -> None:
     frame = score_frame(store, ["mse"], run, "source")
     assert frame["mse"].notna().all()
     sha = rows(store, "originals")[0].source_sha
-    grey = unaugmented(store.artifacts, sha, MLP)
+    grey = unaugmented(store, sha, MLP)
     assert (grey[..., 0] == grey[..., 2]).all()
 
 

@@ -11,6 +11,7 @@ from core.jobs import sets
 from core.jobs.payloads import RescoreJob, ScoreJob
 from core.jobs.plan import ShardPlan
 from core.jobs.queue import original_hashes, store_originals, submit
+from core.jobs.rescore import outdated, queue_outdated
 from core.jobs.runner import Runner
 from core.metrics.set_features import set_features
 from core.metrics.set_statistics import statistics
@@ -117,6 +118,58 @@ def test_a_setting_is_every_run_of_one_model_attack_defence_and_data_set(store: 
     # asked for, each run does its setting; in the background the newest does it for all
     for job, wanted in ((ScoreJob, {first: 2, second: 2}), (RescoreJob, {first: 1, second: 2})):
         assert {run: len(sets.plan_sets(store, job(attack_job=run), ["attacked"])) for run in wanted} == wanted
+
+
+def two_of_one_setting(store: Store) -> tuple[int, int]:
+    first = done(store)
+    payload = replace(other_originals(store, attack_job(store, count=8, steps=3)), seed=1)
+    second = submit(store, payload, "same setting").job_id
+    Runner(store).run(until_idle=True)
+    return first, second
+
+
+def scoring_of(store: Store, run: int, state: str) -> None:
+    """The run's newest scoring is in this state."""
+    newest = max(job.id for job in rows(store, "jobs") if job.parent_id == run)
+    with store.database.write() as connection:
+        connection.execute(schema.jobs.update().where(schema.jobs.c.id == newest).values(state=state))
+
+
+@pytest.mark.parametrize(
+    ("state", "do_it"),
+    [("failed", 2), ("cancelled", 2), ("paused", 2), ("done", 1), ("queued", 1), ("running", 1)],
+)
+def test_the_newest_run_that_can_be_scored_does_the_setting_in_the_background(
+    store: Store, state: str, do_it: int
+) -> None:
+    first, second = two_of_one_setting(store)
+    scoring_of(store, second, state)
+    assert len(sets.plan_sets(store, RescoreJob(attack_job=first), ["attacked"])) == do_it
+    assert len(sets.plan_sets(store, RescoreJob(attack_job=second), ["attacked"])) == 2
+
+
+def test_a_setting_is_brought_up_to_date_though_its_newest_run_failed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two_of_one_setting(store)
+    monkeypatch.setitem(SET_METRICS, "kid_alex", replace(SET_METRICS["kid_alex"], version="of tomorrow"))
+    jobs = queue_outdated(store)
+    assert len(jobs) == 2
+    Runner(store).run(until_idle=True)
+    assert {job.state for job in rows(store, "jobs")} == {"done"}
+    assert outdated(store) == {}
+    # as if the second run's job, which did the setting for both, had failed before its sets
+    scoring_of(store, second, "failed")
+    of_setting = [one.id for one in rows(store, "sets") if one.name.startswith("setting")]
+    with store.database.write() as connection:
+        tomorrow = (schema.scores.c.subject_id.in_(of_setting), schema.scores.c.metric_version == "of tomorrow")
+        connection.execute(schema.scores.delete().where(schema.scores.c.subject_kind == "set", *tomorrow))
+    assert by_name(set_scores(store, first), "setting").keys() == SET_METRICS.keys() - {"kid_alex"}
+    assert outdated(store) == {first: ("kid_alex",)}
+    Runner(store).run(until_idle=True)
+    assert by_name(set_scores(store, first), "setting")["kid_alex"].runs == (first, second)
+    assert outdated(store) == {}
+    assert queue_outdated(store) == []
 
 
 def test_a_run_done_again_counts_once_in_its_setting(store: Store) -> None:

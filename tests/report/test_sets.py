@@ -1,5 +1,6 @@
 """What pages read of sets: the present version, a value before a reason, warnings in words."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -16,14 +17,20 @@ from tests.filled_store import Filled
 RULE = {"scope": "run", "runs": [1], "reference": "attacked", "originals": 2048, "reconstructions": 3000}
 
 
-def fill(store: Store, found: list[int], *rows: tuple[str, str, str, float | None]) -> None:  # noqa: F811
+def fill(
+    store: Store,  # noqa: F811
+    found: list[int],
+    *rows: tuple[str, str, str, float | None],
+    unreadable: int = 0,
+) -> None:
     """A set of run 1 with scores (metric, version, weights, value)."""
+    rule = {**RULE, "found": found, **({"unreadable": unreadable} if unreadable else {})}
     with store.database.write() as connection:
         made = connection.execute(
             schema.sets.insert().values(
                 name=set_name("run", "1", "attacked"),
-                rule=json.dumps({**RULE, "found": found}),
-                identity=str(len(rows)) * 64,
+                rule=json.dumps(rule),
+                identity=hashlib.sha256(repr((rule, rows)).encode()).hexdigest(),
                 created=0,
             )
         ).inserted_primary_key[0]
@@ -62,6 +69,23 @@ def test_the_newest_set_counts_and_tells_what_it_left_out(store: Store, filled: 
     fid, kid = set_scores(store, filled.runs[0])
     assert (fid.value, kid.value) == (5.0, -0.25)
     assert fid.warning == "Of 9,000 pictures, 3,000 were taken, evenly from first to last."
+
+
+def test_a_set_that_is_not_scored_yet_hides_no_earlier_one(store: Store, filled: Filled) -> None:  # noqa: F811
+    present = SET_METRICS["fid"].version
+    fill(store, [2048, 3000], ("fid", present, "a", 7.0))
+    fill(store, [2049, 3000])  # its row is stored while its shard is made, minutes before its scores come
+    assert [one.value for one in set_scores(store, filled.runs[0])] == [7.0]
+    fill(store, [2050, 3000], ("fid", "of long ago", "a", 5.0))
+    assert [one.value for one in set_scores(store, filled.runs[0])] == [7.0]
+
+
+def test_sources_that_were_left_out_are_said(store: Store, filled: Filled) -> None:  # noqa: F811
+    present = SET_METRICS["fid"].version
+    fill(store, [2050, 3000], ("fid", present, "a", 7.0), ("kid", present, "", None), unreadable=2)
+    fid, kid = set_scores(store, filled.runs[0])
+    assert fid.warning == "Source pictures whose files are gone or damaged, and left out: 2."
+    assert kid.reason == "no weights. Source pictures whose files are gone or damaged, and left out: 2."
 
 
 def test_pages_and_the_runner_read_all_this_without_torch() -> None:
