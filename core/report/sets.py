@@ -7,10 +7,14 @@ from typing import Any, Literal
 from sqlalchemy import Connection, select
 
 from core.metrics.sets import SET_METRICS, SetMetric, warning_of
+from core.report.present import Kind, shown
+from core.settings import Settings
 from core.storage.schema import jobs, originals, scores, sets
 from core.storage.scores import score_value
 from core.storage.sets import Scope, set_name, setting_key
 from core.storage.store import Store
+
+OLDER = "Of an older version of the metric; it is being scored anew."
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,15 @@ class SetScore:
     warning: str  # in a sentence; "" where there is none
     scope: Literal["run", "setting"]
     runs: tuple[int, ...]  # attack jobs whose reconstructions are in the set
+    version: str = ""
+    weights_hash: str = ""
 
 
 def set_scores(store: Store, run: int, reference: str = "attacked") -> tuple[SetScore, ...]:
     """The set metrics of a run, then of its setting where several runs share it; () before they are scored.
 
-    reference: what the reconstructions are compared with, "attacked" or "source". In the order of the registry, of each
-    metric's present version.
+    reference: what the reconstructions are compared with, "attacked" or "source". In the order of the registry, each
+    metric in the version that `core.report.present` chooses.
     """
     found: list[SetScore] = []
     with store.database.read() as connection:
@@ -42,7 +48,7 @@ def set_scores(store: Store, run: int, reference: str = "attacked") -> tuple[Set
             newest = select(sets).where(sets.c.name == set_name(scope, key, reference)).order_by(sets.c.id.desc())
             row = connection.execute(newest.limit(1)).first() if key else None
             if row is not None:
-                found += _scores(connection, row.id, json.loads(row.rule))
+                found += _scores(connection, row.id, json.loads(row.rule), store.settings)
     return tuple(found)
 
 
@@ -56,20 +62,25 @@ def _setting(connection: Connection, run: int) -> str:
     return setting_key(payload, str(connection.execute(first).scalar()))
 
 
-def _scores(connection: Connection, set_id: int, rule: dict[str, Any]) -> list[SetScore]:
-    """The newest answer of each metric's present version, a value before a reason."""
+def _scores(connection: Connection, set_id: int, rule: dict[str, Any], settings: Settings) -> list[SetScore]:
+    """Each metric's answer in the version that is shown, a value before a reason."""
     asked = select(scores).where(scores.c.subject_kind == "set", scores.c.subject_id == set_id)
-    newest: dict[str, Any] = {}
-    for row in connection.execute(asked.order_by(scores.c.reason == "", scores.c.id)):
-        if row.metric in SET_METRICS and row.metric_version == SET_METRICS[row.metric].version:
-            newest[row.metric] = row
-    return [_score(metric, newest[name], rule) for name, metric in SET_METRICS.items() if name in newest]
+    stored: dict[str, dict[tuple[str, str], Any]] = {}
+    for row in connection.execute(asked.order_by(scores.c.id)):
+        stored.setdefault(row.metric, {})[row.metric_version, row.weights_hash] = row
+    found = []
+    for name, metric in SET_METRICS.items():
+        if name in stored:
+            kinds = [Kind(*key, 1, not row.reason, row.id) for key, row in stored[name].items()]
+            choice = shown(name, kinds, settings)
+            found.append(_score(metric, stored[name][choice.kind.key], rule, OLDER if choice.of else ""))
+    return found
 
 
-def _score(metric: SetMetric, row: Any, rule: dict[str, Any]) -> SetScore:
+def _score(metric: SetMetric, row: Any, rule: dict[str, Any], older: str) -> SetScore:
     sides = (rule["originals"], rule["reconstructions"])
     value = score_value(row)
-    notes = [warning_of(metric, min(sides))]
+    notes = [older, warning_of(metric, min(sides))]
     if list(sides) != rule["found"]:
         notes.append(f"Of {max(rule['found']):,} pictures, {max(sides):,} were taken, evenly from first to last.")
     return SetScore(
@@ -83,4 +94,6 @@ def _score(metric: SetMetric, row: Any, rule: dict[str, Any]) -> SetScore:
         warning="" if value is None else " ".join(note for note in notes if note),
         scope=rule["scope"],
         runs=tuple(rule["runs"]),
+        version=row.metric_version,
+        weights_hash=row.weights_hash,
     )
