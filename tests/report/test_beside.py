@@ -82,7 +82,7 @@ def test_a_median_survives_infinities(values, expected):
 
 def test_versions_that_differ_are_not_compared(store, filled, monkeypatch):
     monkeypatch.setitem(METRICS, "psnr", replace(METRICS["psnr"], version="99"))
-    pairings = run_table(store, 2).pairings
+    pairings = run_table(store, 2, "").pairings
     with store.database.write() as connection:
         newer = StoredScore("pairing", 0, "attacked", "psnr", "99", "", 50.0)
         write_scores(connection, [replace(newer, subject_id=int(i)) for i in pairings])

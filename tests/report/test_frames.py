@@ -19,7 +19,7 @@ from core.report.frames import (
     relate,
     with_recognition,
 )
-from core.report.score_frames import labelled_runs, score_frame, stored_metrics
+from core.report.score_frames import labelled_runs, other_version_words, score_frame, stored_metrics
 from core.storage import schema
 from core.storage.scores import StoredScore, write_scores
 from core.storage.store import Store
