@@ -32,11 +32,7 @@ def keep_scores(store, run, metric, most):
     """Take a metric's scores from all but the first `most` of a run's attack."""
     score = schema.scores
     with store.database.write() as connection:
-        rows = connection.execute(
-            pair.select()
-            .join(rec, rec.c.id == pair.c.reconstruction_id)
-            .where(rec.c.job_id == run, rec.c.role == "attack")
-        ).all()
+        rows = attacked(connection, run)
         gone = [row.id for row in rows][most:]
         connection.execute(delete(score).where(score.c.metric == metric, score.c.subject_id.in_(gone)))
         bump(connection, "scores")
@@ -46,11 +42,7 @@ def unpair(store, run, most):
     """Give all but the first `most` attacked originals of a run to originals that no other run has."""
     pair, orig = schema.pairings, schema.originals
     with store.database.write() as connection:
-        rows = connection.execute(
-            pair.select()
-            .join(rec, rec.c.id == pair.c.reconstruction_id)
-            .where(rec.c.job_id == run, rec.c.role == "attack")
-        ).all()
+        rows = attacked(connection, run)
         for row in rows[most:]:
             of = connection.execute(orig.select().where(orig.c.id == row.original_id)).one()
             copy = {**of._mapping, "name": f"{of.name} again"}
