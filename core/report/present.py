@@ -4,18 +4,19 @@ One rule for a run's columns, the frames of Correlations and the scores of sets.
 version with two sets of weights, never stand in one column.
 """
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from core.errors import UserError
 from core.metrics.registry import METRICS, weights_hash
 from core.metrics.sets import SET_METRICS, set_weights_hash
+from core.models.weights import WEIGHTS
 from core.report.names import short_name
 from core.settings import Settings
 
-KEPT_SECONDS = 2.0  # that what weights are here is believed; looking takes about 1 ms where all are
+KEPT_SECONDS = 2.0  # that it is believed which weights are here; looking takes less than 1 ms
 
 
 @dataclass(frozen=True)
@@ -43,40 +44,61 @@ class Shown:
     of: int = 0
 
 
-_known: dict[Settings, tuple[float, dict[str, str]]] = {}
+_states: dict[Settings, tuple[float, str]] = {}
+_hashes: dict[tuple[Settings, str], tuple[str, str | None]] = {}
 
 
-def present_weights(settings: Settings) -> dict[str, str]:
-    """Hash of the weights that each metric would use now; "" for none. What is missing here is left out.
+def weights_here(metric: str, settings: Settings) -> str | None:
+    """Hash of the weights that a metric would use now; "" for none, None where they are missing.
 
-    torch's cache is not looked at: converting a file of it would import torch.
+    torch's cache is not looked at: converting a file of it would import torch. A file is hashed once for each state.
     """
-    here = replace(settings, torch_cache=None)
-    now = time.monotonic()
-    kept = _known.get(here)
-    if kept is not None and now - kept[0] < KEPT_SECONDS:
+    state = _state(settings)
+    kept = _hashes.get((settings, metric))
+    if kept is not None and kept[0] == state:
         return kept[1]
-    asked = {name: partial(weights_hash, name, here) for name in METRICS}
-    asked |= {name: partial(set_weights_hash, metric, here) for name, metric in SET_METRICS.items()}
-    found = {}
-    for name, ask in asked.items():
-        try:
-            found[name] = ask()
-        except (UserError, OSError):
-            continue
-    for name in SET_METRICS:
-        if not found.get(name):
-            found.pop(name, None)  # a set metric always needs some
-    _known[here] = (now, found)
+    here = replace(settings, torch_cache=None)
+    found: str | None = None
+    try:
+        if metric in METRICS:
+            found = weights_hash(metric, here)
+        elif metric in SET_METRICS:
+            found = set_weights_hash(SET_METRICS[metric], here) or None
+    except (UserError, OSError):
+        found = None
+    _hashes[settings, metric] = (state, found)
     return found
 
 
 def present_mark(settings: Settings) -> str:
     """Versions and weights of all metrics as they are now: part of the key of whatever is kept."""
-    weights = present_weights(settings)
-    versions = {name: metric.version for name, metric in METRICS.items()}
-    versions |= {name: metric.version for name, metric in SET_METRICS.items()}
-    return " ".join(f"{name} {version} {weights.get(name)}" for name, version in versions.items())
+    versions = [(name, metric.version) for name, metric in METRICS.items()]
+    versions += [(name, metric.version) for name, metric in SET_METRICS.items()]
+    return f"{_state(settings)} {versions}"
+
+
+def _state(settings: Settings) -> str:
+    """What changes whenever the weights that are here do, without reading them; believed for KEPT_SECONDS."""
+    now = time.monotonic()
+    kept = _states.get(settings)
+    if kept is not None and now - kept[0] < KEPT_SECONDS:
+        return kept[1]
+    parts = []
+    for name in WEIGHTS:
+        try:
+            status = (settings.weights / f"{name}.safetensors").stat()
+            parts.append(f"{name} {status.st_mtime_ns} {status.st_size}")
+        except OSError:
+            continue  # missing
+    for metric in METRICS.values():
+        if metric.files is not None:
+            try:
+                parts.append(f"{metric.name} {metric.files(settings)}")
+            except (UserError, OSError):
+                continue
+    state = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    _states[settings] = (now, state)
+    return state
 
 
 def shown(metric: str, kinds: Sequence[Kind], settings: Settings) -> Shown:
@@ -92,7 +114,7 @@ def shown(metric: str, kinds: Sequence[Kind], settings: Settings) -> Shown:
     present = [kind for kind in kinds if kind.version == record.version]
     if not present:
         return Shown(fullest, 0, fullest.rows)
-    weights = present_weights(settings).get(metric) if len(present) > 1 else None
+    weights = weights_here(metric, settings) if len(present) > 1 else None
     wanted = max(present, key=lambda kind: (kind.weights == weights, kind.valued, kind.newest))
     unnamed = sum(kind.rows for kind in present if not kind.weights and not kind.valued and kind is not wanted)
     done = wanted.rows + unnamed

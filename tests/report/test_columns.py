@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from core.metrics.registry import METRICS
+from core.metrics.registry import METRICS, weights_hash
 from core.report import columns, score_columns
 from core.report.columns import NONE, leakage, percentiles, run_table
 from core.report.records import Query
@@ -105,22 +105,44 @@ def test_a_new_version_shows_at_once_when_it_is_as_full_and_an_old_one_comes_bac
 
 
 def test_weights_that_come_back_show_their_scores_again(store, filled, monkeypatch):
-    here = {"now": "a" * 64}
-    monkeypatch.setattr("core.report.present.KEPT_SECONDS", 0.0)
-    monkeypatch.setattr("core.report.present.weights_hash", lambda name, _: here["now"])
     name = "classifier_probability"
+    judges = {"here": "one"}
+    monkeypatch.setattr("core.report.present.KEPT_SECONDS", 0.0)
+    monkeypatch.setitem(METRICS, name, replace(METRICS[name], files=lambda _: judges["here"]))
+    one = weights_hash(name, store.settings)
+    judges["here"] = "two"
+    two = weights_hash(name, store.settings)
     pairings, version = run_table(store, 1, "").pairings, METRICS[name].version
-    add(store, pairings, name, version, "a" * 64, 0.1)
-    add(store, pairings, name, version, "b" * 64, 0.9)  # a judge was added
-    assert run_table(store, 1).scores[name].tolist() == [0.1] * 10
-    here["now"] = "b" * 64
-    assert run_table(store, 1).scores[name].tolist() == [0.9] * 10
-    assert score_frame(store, [name], 1)[name].tolist() == [0.9] * 10
-    here["now"] = "a" * 64  # and removed
-    assert run_table(store, 1).scores[name].tolist() == [0.1] * 10
-    assert score_frame(store, [name], 1)[name].tolist() == [0.1] * 10
-    here["now"] = "c" * 64  # not scored with these yet: the newest
-    assert run_table(store, 1).scores[name].tolist() == [0.9] * 10
+
+    def shown():
+        column = run_table(store, 1).scores[name].tolist()
+        assert score_frame(store, [name], 1)[name].tolist() == column  # the two pages agree
+        return column
+
+    add(store, pairings, name, version, one, 0.1)
+    add(store, pairings, name, version, two, 0.9)
+    judges["here"] = "one"
+    assert shown() == [0.1] * 10  # though the others' rows are newer
+    judges["here"] = "two"  # a judge was added
+    assert shown() == [0.9] * 10
+    judges["here"] = "one"  # and removed: no row was written since
+    assert shown() == [0.1] * 10
+    judges["here"] = "three"  # nothing is scored by these yet: the newest
+    assert shown() == [0.9] * 10
+
+
+def test_what_weights_are_here_is_looked_at_now_and_then_and_hashed_only_where_it_matters(store, filled, monkeypatch):
+    asked = []
+    monkeypatch.setattr("core.report.present.weights_hash", lambda name, _: asked.append(name) or "a" * 64)
+    pairings, version = run_table(store, 1, "").pairings, METRICS["lpips_alex"].version
+    add(store, pairings, "lpips_alex", version, "a" * 64, 0.1)
+    run_table(store, 1)
+    assert asked == []  # one kind only: there is nothing to choose
+    add(store, pairings, "lpips_alex", version, "b" * 64, 0.9)
+    assert run_table(store, 1).scores["lpips_alex"][0] == 0.1
+    add(store, pairings, "mae", METRICS["mae"].version, "", 0.5)
+    run_table(store, 1)
+    assert asked == ["lpips_alex"]
 
 
 @pytest.mark.parametrize(("apart", "most"), [(5_000, 60), (10_000_000, 60)])
