@@ -21,6 +21,7 @@ CONTROL_WORDS = {
     "prior": "a control: what the attack makes without any update",
     "easy": "a control: the undefended easy case",
 }
+FEWEST = 3  # scores: a figure over fewer would tell one that is hidden until its card is answered
 ANSWER_WORDS = {"yes": "recognisable", "no": "not", "unsure": "unsure"}
 
 
@@ -35,6 +36,11 @@ class Look:
     judged: bool  # people judge this kind of reconstruction (not a control)
     scored: frozenset[str]  # metrics that the run has any score of
     comparable: frozenset[str] = frozenset()  # metrics that both runs have in one version
+
+    @property
+    def least(self) -> int:
+        """How many scores a figure must be over to be shown while cards hide theirs; 0 where they do not."""
+        return 0 if self.scores or not self.judged else FEWEST
 
 
 def draw_card(card: Card, look: Look, other: Card | None = None) -> None:
@@ -119,11 +125,6 @@ def store_answer(reconstruction: int) -> None:
 def wording() -> str:
     """The question that the cards ask."""
     return PROTOCOLS["recognisable"].wording
-
-
-def answered_ids(mine: Mapping[int, str], cards: tuple[Card, ...]) -> set[int]:
-    """The reconstructions of this page that the annotator has answered."""
-    return {card.reconstruction for card in cards if card.reconstruction in mine}
 
 
 # --- parts of a card, as HTML -----------------------------------------------------------------------------

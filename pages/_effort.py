@@ -8,10 +8,10 @@ from core.errors import UserError
 from core.jobs.effort import FACTORS, submit_efforts
 from core.report.effort import EffortPoint, effort_curve, effort_name
 from core.report.evidence import threshold
+from core.report.present import present_mark
 from core.report.runs import Run, changes
 from pages import _shared
-
-FEWEST = 3  # originals: the median of fewer would tell a score that is hidden until its card is answered
+from pages._cards import FEWEST
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
@@ -23,7 +23,7 @@ def panel(current: Run, metric: str, value: float) -> None:
     """The table of efforts and the button, in an expander."""
     store = _shared.get_store()
     counters = changes(store, ("jobs", "reconstructions", "scores", "labels"))
-    home = f"{store.settings.home} {store.settings.database_url}"
+    home = f"{store.settings.home} {store.settings.database_url} {present_mark(store.settings)}"
     points = _points(home, current.id, metric, value, counters)
     if not points:
         return
@@ -73,7 +73,7 @@ def table_html(points: tuple[EffortPoint, ...], run: int, word: str = "steps") -
 
 def _row(point: EffortPoint, own: bool) -> str:
     found = point.judged.verdict
-    hidden = found.originals < FEWEST and not st.session_state.get("scores")
+    hidden = min(found.originals, point.scored) < FEWEST and not st.session_state.get("scores")
     score = "hidden" if hidden and point.score is not None else _shared.number(point.score)
     interval = "–"
     if found.judged and found.interval.estimate is not None:

@@ -113,7 +113,9 @@ def error_map(card: Card, kind: str) -> ErrorMap | None:
     if card.original_sha is None:
         return ErrorMap(None, None, "no original is paired with it")
     try:
-        return _map(str(_shared.settings().home), kind, card.reference, card.original_sha, card.image_sha, card)
+        mark = _lpips_mark() if kind == "lpips" else ""
+        home = str(_shared.settings().home)
+        return _map(home, kind, mark, card.reference, card.original_sha, card.image_sha, card)
     except _NotReadyError:
         return None
     except _NoMapError as error:
@@ -121,12 +123,19 @@ def error_map(card: Card, kind: str) -> ErrorMap | None:
 
 
 @st.cache_data(show_spinner=False, max_entries=512)
-def _map(home: str, kind: str, reference: str, original: str, reconstruction: str, _card: Card) -> ErrorMap:
+def _map(home: str, kind: str, mark: str, reference: str, original: str, reconstruction: str, _card: Card) -> ErrorMap:
     first = original_png(_card) or b""
     second = _shared.get_store().artifacts.read_bytes(reconstruction)
     if kind == "lpips":
         return _lpips(first, second)
     return ssim_map(first, second) if kind == "ssim" else difference_map(first, second)
+
+
+def _lpips_mark() -> str:
+    """The metric's version and weights: with others the map is another."""
+    from core.jobs.aside import map_mark
+
+    return map_mark(_shared.settings())
 
 
 def _lpips(original: bytes, reconstruction: bytes) -> ErrorMap:

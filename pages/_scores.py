@@ -16,6 +16,9 @@ PERCENTILES = (
 )
 
 
+HIDDEN = "hidden"  # in place of a figure that would tell a score which its card hides
+
+
 def explain(name: str) -> str:
     """What a metric is, for a tooltip."""
     record = METRICS.get(name)
@@ -144,10 +147,13 @@ def _beside_row(name: str, here: Card, there: Card, marked: bool) -> str:
     )
 
 
-def duels_html(found: Sequence[Duel], here: int, there: int) -> str:
-    """One line a metric: in how many of the shared originals which run leaks more, and both medians."""
+def duels_html(found: Sequence[Duel], here: int, there: int, least: int = 0) -> str:
+    """One line a metric: in how many of the shared originals which run leaks more, and both medians.
+
+    A line over fewer than `least` originals keeps its figures to itself.
+    """
     order = {name: place for place, name in enumerate(in_order(duel.metric for duel in found))}
-    rows = "".join(_duel(duel, here, there) for duel in sorted(found, key=lambda duel: order[duel.metric]))
+    rows = "".join(_duel(duel, least) for duel in sorted(found, key=lambda duel: order[duel.metric]))
     head = (
         f"<tr class='head'><th>metric</th><td>run {here} leaks more</td><td>run {there} leaks more</td><td>ties</td>"
         f"<td>of n</td><td>median, run {here}</td><td>median, run {there}</td></tr>"
@@ -155,10 +161,15 @@ def duels_html(found: Sequence[Duel], here: int, there: int) -> str:
     return f'<div class="wide"><table class="scores summary">{head}{rows}</table></div>'
 
 
-def _duel(duel: Duel, here: int, there: int) -> str:
+def _duel(duel: Duel, least: int) -> str:
     label = f'<th title="{escape(explain(duel.metric))}">{escape(short_name(duel.metric))} {arrow(duel.metric)}</th>'
     if duel.problem:
         return f'<tr>{label}<td colspan="6" class="left">not compared: {escape(duel.problem)}</td></tr>'
+    if 0 < duel.n < least:
+        return (
+            f"<tr>{label}<td>{HIDDEN}</td><td>{HIDDEN}</td><td>{HIDDEN}</td><td>{duel.n}</td><td>{HIDDEN}</td>"
+            f"<td>{HIDDEN}</td></tr>"
+        )
     left, right = duel.here > duel.there, duel.there > duel.here
     suffix = f" {escape(unit(duel.metric))}" if unit(duel.metric) else ""
     return (

@@ -9,12 +9,13 @@ from core.report.beside import Sharing, duels
 from core.report.columns import run_table
 from core.report.groups import DIAGNOSTICS, group, in_order
 from core.report.names import arrow, short_name, unit
+from core.report.present import present_mark
 from core.report.records import Query
 from core.report.runs import changes
 from core.report.sets import SetScore, set_scores
 from core.report.summary import MetricSummary, run_summary
 from pages import _shared
-from pages._scores import duels_html, explain
+from pages._scores import HIDDEN, duels_html, explain
 from pages._shared import count, number
 
 COUNTERS = ("scores", "reconstructions")
@@ -32,56 +33,74 @@ def _sets(where: str, run: int, reference: str, counters: tuple[int, ...]) -> tu
 
 
 def _where() -> tuple[str, tuple[int, ...]]:
+    """What the figures depend on: the store with the metrics as they are now, and its counters."""
     store = _shared.get_store()
-    return f"{store.settings.home} {store.settings.database_url}", changes(store, COUNTERS)
+    where = f"{store.settings.home} {store.settings.database_url} {present_mark(store.settings)}"
+    return where, changes(store, COUNTERS)
 
 
-def summary_panel(query: Query, shown: Sequence[str]) -> None:
-    """The run in one row a metric, those of `shown` first; the set metrics beside them."""
+def summary_panel(query: Query, shown: Sequence[str], least: int = 0) -> None:
+    """The run in one row a metric, those of `shown` first; the set metrics beside them.
+
+    least: figures over fewer scores are hidden, see `Look.least`.
+    """
     where, counters = _where()
     rows = {row.metric: row for row in _rows(where, query.run, query.role, query.reference, counters)}
     sets = _sets(where, query.run, query.reference, counters) if query.role == "attack" else ()
+    sets = tuple(one for one in sets if one.n >= least or one.value is None)
     names = [name for name in in_order(rows) if rows[name].n]
     if not names and not sets:
         return
     first = [name for name in names if name in shown] or names
     rest = [name for name in names if name not in first]
     title = "Scores of the run" if query.role == "attack" else f"Scores of the control: {query.role}"
-    with st.expander(f"**{title}**{_headline([rows[name] for name in first])}", icon=":material/table_chart:"):
-        html = _table([rows[name] for name in first]) if first else ""
+    top = [rows[name] for name in first]
+    with st.expander(f"**{title}**{_headline(top, least)}", icon=":material/table_chart:"):
+        html = _table(top, least) if first else ""
         if rest:
             words = f"{len(rest)} more metric{'' if len(rest) == 1 else 's'}"
-            html += f'<details class="more"><summary>{words}</summary>{_table([rows[name] for name in rest])}</details>'
+            folded = _table([rows[name] for name in rest], least)
+            html += f'<details class="more"><summary>{words}</summary>{folded}</details>'
         st.html(html + sets_html(sets))
 
 
-def _headline(rows: Sequence[MetricSummary]) -> str:
+def _headline(rows: Sequence[MetricSummary], least: int = 0) -> str:
     """The medians that are read first, in a line; "" where there is none."""
     told = [
         f"{short_name(row.metric)} {arrow(row.metric)} {number(row.median)}{' ' + unit(row.metric)}".rstrip()
         for row in rows
-        if row.metric in HEADLINE and row.median is not None
+        if row.metric in HEADLINE and row.median is not None and row.n >= least
     ]
     return _shared.plain(f" · median {' · '.join(told)}") if told else ""
 
 
-def _table(rows: Sequence[MetricSummary]) -> str:
+def _table(rows: Sequence[MetricSummary], least: int = 0) -> str:
     head = (
         '<tr class="head"><th>metric, ↑ ↓ more leakage</th><td>median</td><td>mean without ∞</td>'
         "<td>PSNR of mean MSE</td><td>n</td><td>infinite</td><td>unscored</td></tr>"
     )
-    return f'<div class="wide"><table class="scores summary">{head}{"".join(_row(row) for row in rows)}</table></div>'
+    body = "".join(_row(row, least) for row in rows)
+    return f'<div class="wide"><table class="scores summary">{head}{body}</table></div>'
 
 
-def _row(row: MetricSummary) -> str:
-    suffix = f" {escape(unit(row.metric))}" if unit(row.metric) else ""
-    pooled = f"{number(row.of_mean_error)}{suffix}" if row.of_mean_error is not None else ""
+def _row(row: MetricSummary, least: int = 0) -> str:
+    """One metric. Where cards hide their scores, no figure is over fewer than `least` of them."""
+    suffix = f" {unit(row.metric)}" if unit(row.metric) else ""
     kind = "diagnostic" if group(row.metric) == DIAGNOSTICS else ""
+    few, few_finite = row.n < least, 0 < row.n - row.infinite < least
+    cells = (
+        HIDDEN if few else f"{number(row.median)}{suffix}",
+        HIDDEN if few or few_finite else f"{number(row.mean)}{suffix if row.mean is not None else ''}",
+        "" if row.of_mean_error is None else HIDDEN if few or few_finite else f"{number(row.of_mean_error)}{suffix}",
+        count(row.n),
+        HIDDEN if few else count(row.infinite),
+        count(row.unscored),
+    )
     return (
         f'<tr class="{kind}"><th title="{escape(explain(row.metric))}">{escape(short_name(row.metric))} '
-        f"{arrow(row.metric)}{' (diagnostic)' if kind else ''}</th><td>{number(row.median)}{suffix}</td>"
-        f"<td>{number(row.mean)}{suffix if row.mean is not None else ''}</td><td>{pooled}</td><td>{count(row.n)}</td>"
-        f"<td>{count(row.infinite)}</td><td>{count(row.unscored)}</td></tr>"
+        f"{arrow(row.metric)}{' (diagnostic)' if kind else ''}</th>"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        + "</tr>"
     )
 
 
@@ -131,8 +150,8 @@ def _set(one: SetScore) -> str:
 
 
 # --- two runs ---------------------------------------------------------------------------------------------
-def duel_panel(query: Query, other: Sharing) -> None:
-    """The run against the one beside it, over the originals that both attacked."""
+def duel_panel(query: Query, other: Sharing, least: int = 0) -> None:
+    """The run against the one beside it, over the originals that both attacked; `least` as for `summary_panel`."""
     store = _shared.get_store()
     here = run_table(store, query.run, query.role, query.reference)
     there = run_table(store, other.run, query.role, query.reference)
@@ -142,4 +161,4 @@ def duel_panel(query: Query, other: Sharing) -> None:
         if not found:
             st.caption("Nothing here is scored yet.")
             return
-        st.html(duels_html(found, query.run, other.run))
+        st.html(duels_html(found, query.run, other.run, least))

@@ -9,12 +9,15 @@ from core.metrics.registry import METRICS
 from core.report.evidence import BESIDE, DEFAULT_METRIC, DEFAULT_VALUE, RunVerdict, run_verdict, threshold
 from core.report.labels_recovered import label_recovery
 from core.report.names import short_name
+from core.report.present import present_mark
 from core.report.runs import changes
 from core.report.verdict import ControlCheck, Evidence, Verdict
 from core.report.verdict_words import CONTROL_RULE
 from core.report.views import answers_of, image_pairs
 from pages import _shared
+from pages._cards import FEWEST
 from pages._pictures import stored_figure
+from pages._scores import HIDDEN
 from pages._shared import number, percent
 
 
@@ -27,7 +30,8 @@ def verdict_of(run: int, metric: str = DEFAULT_METRIC, value: float = DEFAULT_VA
     """The verdict of a run; kept until a score, a reconstruction or an answer is added anywhere."""
     store = _shared.get_store()
     counters = changes(store, ("reconstructions", "scores", "labels"))
-    return _verdict(f"{store.settings.home} {store.settings.database_url}", run, metric, value, counters)
+    where = f"{store.settings.home} {store.settings.database_url} {present_mark(store.settings)}"
+    return _verdict(where, run, metric, value, counters)
 
 
 def threshold_popover(names: tuple[str, ...]) -> None:
@@ -67,15 +71,18 @@ def verdict_html(judged: RunVerdict) -> str:
     return f'<div class="verdict {kind}"><h2>{escape(found.headline)}</h2>{"".join(lines)}</div>'
 
 
-def controls_html(found: Verdict) -> str:
-    """The controls as a table: how near to leakage each came, what it had to stay below, and whether it held."""
+def controls_html(found: Verdict, least: int = 0) -> str:
+    """The controls as a table: how near to leakage each came, what it had to stay below, and whether it held.
+
+    What it had to stay below is hidden where it is the median of fewer than `least` scores.
+    """
     unit = f" {found.threshold.unit}" if found.threshold.unit else ""
     higher = found.threshold.direction == "higher"
     stay, reach = ("stay below", "reach") if higher else ("stay above", "fall to")
     rows = "".join(
         f"<tr><th>{escape(check.name)}, {check.count}</th>"
         f"<td>{_value(check.score, unit)}</td>"
-        f"<td>{_bar(check, reach if check.reaches else stay, unit)}</td>"
+        f"<td>{_bar(check, reach if check.reaches else stay, unit, least)}</td>"
         f"<td>{escape('failed' if check.failed else 'held' if check.count else 'not run')}</td></tr>"
         for check in found.controls
     )
@@ -86,8 +93,10 @@ def controls_html(found: Verdict) -> str:
     return f'<table class="scores">{head}{rows}</table>'
 
 
-def _bar(check: ControlCheck, must: str, unit: str) -> str:
+def _bar(check: ControlCheck, must: str, unit: str, least: int) -> str:
     """What the control must do, "–" where nothing says from when on it fails."""
+    if 0 < check.over < least:
+        return f"{must} the attack's score, which is {HIDDEN}"
     return "–" if check.against is None else f"{must} {_value(check.against, unit)}"
 
 
@@ -145,7 +154,7 @@ def panel(run_id: int) -> None:
     with left:
         st.html(verdict_html(judged))
         if judged.verdict.outcome != "pending":
-            st.html(controls_html(judged.verdict))
+            st.html(controls_html(judged.verdict, 0 if st.session_state.get("scores") else FEWEST))
             st.caption("What makes a control fail", help=CONTROL_RULE)
         recovered = label_recovery(_shared.get_store(), run_id)
         if recovered is not None:

@@ -16,6 +16,7 @@ from core.report.frames import (
     relate,
     with_recognition,
 )
+from core.report.present import present_mark
 from core.report.references import ATTACKED, REFERENCE_WORDS, SOURCE, references
 from core.report.score_frames import labelled_runs, other_version_words, score_frame, stored_metrics
 from core.storage.database import change
@@ -62,7 +63,7 @@ def counters(store: Store) -> tuple[int, ...]:
 
 @st.cache_resource(show_spinner=False, max_entries=4)
 def cached_scores(
-    _store: Store, url: str, seen: tuple[int, ...], metrics: tuple[str, ...], run: int | None, reference: str
+    _store: Store, url: str, seen: tuple[int | str, ...], metrics: tuple[str, ...], run: int | None, reference: str
 ) -> pd.DataFrame:
     return score_frame(_store, metrics, run, reference)
 
@@ -238,7 +239,7 @@ def own_results(store: Store) -> None:
     x, y, run, blind_only, reference = controls(store, names)
     url = store.settings.database_url
     metrics = tuple(one.name for one in (x, y) if one.name != RECOGNITION)
-    scores = cached_scores(store, url, seen[1:], metrics, run, reference)
+    scores = cached_scores(store, url, (present_mark(store.settings), *seen[1:]), metrics, run, reference)
     frame = with_recognition(scores, cached_recognition(store, url, seen[0], blind_only))
     beside = given_beside(store, url, seen[0], frame) if blind_only else 0
     figures(relate(frame, x, y, beside), RECOGNITION in (x.name, y.name))

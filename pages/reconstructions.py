@@ -21,12 +21,11 @@ from core.report.views import (
     metric_names,
     reconstruction_page,
     role_counts,
+    scored_anew,
     unscored_metrics,
 )
 from pages import _cards, _controls, _detail, _effort, _pictures, _progress, _runs, _shared, _summary, _table, _verdict
 from pages._scores import PERCENTILES
-
-FEWEST = 3  # originals: the figures of fewer would tell a score that is hidden until its card is answered
 
 
 def unscored_in_link(missing: Mapping[str, str]) -> None:
@@ -51,6 +50,13 @@ def unscored_line(missing: Mapping[str, str]) -> None:
     with st.expander(f"{len(missing)} metric{'' if len(missing) == 1 else 's'} without a score in this run"):
         for name, reason in missing.items():
             st.caption(_shared.plain(f"{short_name(name)}: {reason or 'no reason was stored'}"))
+
+
+def anew_line(run_id: int, reference: str) -> None:
+    """The metrics whose older version is shown while they are scored anew."""
+    words = scored_anew(_shared.get_store(), run_id, reference)
+    if words:
+        st.caption(_shared.plain(words))
 
 
 def listing(query: Query, found: CardPage, look: _cards.Look) -> None:
@@ -120,10 +126,11 @@ def head(current: Run) -> DeltaGenerator:
     return row
 
 
-def offer(current: Run, roles: dict[str, int], missing: Mapping[str, str], beside: Sharing | None) -> _controls.Choices:
+def offer(
+    current: Run, roles: dict[str, int], missing: Mapping[str, str], beside: Sharing | None, refs: tuple[str, ...]
+) -> _controls.Choices:
     """What this run offers to choose from; says what the link asks for beyond it."""
     store = _shared.get_store()
-    refs = references(store, current.id)
     reference = _controls.reference_asked(refs)
     names = tuple(name for name in metric_names(store, current.id, reference) if name not in missing)
     classes = class_names(store, current.id, reference)
@@ -175,8 +182,9 @@ def body(current: Run, opened: Card | None, place: DeltaGenerator) -> None:
         return
     with place:
         beside = _runs.pick_beside(current.id)
-    missing = unscored_metrics(store, current.id)
-    choices = offer(current, roles, missing, beside)
+    refs = references(store, current.id)
+    missing = unscored_metrics(store, current.id, _controls.reference_asked(refs))
+    choices = offer(current, roles, missing, beside, refs)
     if opened is not None:
         closely(current, opened, choices)
         return
@@ -200,6 +208,7 @@ def closely(current: Run, opened: Card, choices: _controls.Choices) -> None:
     with top:
         shown = card(_shared.get_store(), opened.reconstruction, query.reference)
         _detail.detail(shown, query, _controls.look(choices, query, common(query)), choices.classes)
+        anew_line(current.id, query.reference)
 
 
 def overview(current: Run, choices: _controls.Choices, missing: Mapping[str, str], row: DeltaGenerator) -> None:
@@ -228,10 +237,11 @@ def overview(current: Run, choices: _controls.Choices, missing: Mapping[str, str
         metric = st.session_state.get("metric") or DEFAULT_METRIC
         _effort.panel(current, metric, DEFAULT_VALUE if cut is None else cut)
     with middle:
-        if look.scores or not look.judged or len(run_table(store, current.id, query.role).ids) >= FEWEST:
-            _summary.summary_panel(query, look.shown)
+        if len(run_table(store, current.id, query.role).ids) >= look.least:
+            _summary.summary_panel(query, look.shown, look.least)
             if choices.beside is not None:
-                _summary.duel_panel(query, choices.beside)
+                _summary.duel_panel(query, choices.beside, look.least)
+        anew_line(current.id, query.reference)
     found = reconstruction_page(store, query)
     filtered = _controls.filter_words(query, choices.classes)
     if filtered:

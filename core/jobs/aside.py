@@ -24,7 +24,7 @@ from core.metrics.registry import METRICS, weights_hash
 from core.registry import look_up
 from core.settings import Settings
 
-__all__ = ["Answer", "example_scores", "lpips_map"]
+__all__ = ["Answer", "example_scores", "lpips_map", "map_mark"]
 MAP_METRIC = "lpips_alex"
 MOST_PAIRS = 64
 service = Aside()
@@ -38,10 +38,15 @@ def lpips_map(settings: Settings, original_png: bytes, reconstruction_png: bytes
     spatial=True. The map's mean is near the score, not equal to it: enlarging keeps no mean.
     """
     parts = (original_png, reconstruction_png)
-    key = _key("map", _mark(MAP_METRIC, settings), *(hashlib.sha256(part).hexdigest() for part in parts))
+    key = _key("map", map_mark(settings), *(hashlib.sha256(part).hexdigest() for part in parts))
     header = {"what": "map", "metric": MAP_METRIC, "settings": _plain(settings)}
     data = pack(header, {"original": blob(original_png), "reconstruction": blob(reconstruction_png)})
     return service.ask(Question(key, data, _read_map, settings.home, urgent=True))  # a person waits for this one
+
+
+def map_mark(settings: Settings) -> str:
+    """What a map hangs on beside its pictures: the metric's version and weights as they lie here."""
+    return _mark(MAP_METRIC, settings)
 
 
 def example_scores(

@@ -1,29 +1,29 @@
 """A run's scores as columns: read in one pass, kept until a score or a reconstruction changes."""
 
-import math
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
-from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, and_, case, select
+from sqlalchemy import Connection, and_, select
 
 from core.metrics.registry import METRICS
+from core.report.present import present_mark
 from core.report.records import ScoredMetric
+from core.report.score_columns import NONE as NONE  # no pairing, no original, no label
+from core.report.score_columns import score_columns
+from core.settings import Settings
 from core.storage import schema
 from core.storage.database import change
 from core.storage.store import Store
 
-INFINITE = 1e300  # stands for ±∞ on the way from the database
-NONE = -1  # no pairing, no original, no label
 KEPT = 8  # runs; one of 20,000 reconstructions with 25 scores takes 5 MB, and as much for its roles
 SLOW = 0.5  # seconds of reading from which on a table may be old
 PATIENCE = 20  # it is read at most once in so many times the reading's own time: 5 % of the time
 
-rec, pair, orig, score = schema.reconstructions, schema.pairings, schema.originals, schema.scores
+rec, pair, orig = schema.reconstructions, schema.pairings, schema.originals
 
 
 @dataclass(frozen=True)
@@ -91,18 +91,19 @@ def percentiles(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A run as it was read: at which counters, when, in how long; and its roles, once asked for."""
+    """A run as it was read: at which counters, by which versions and weights, when, in how long; and its roles."""
 
     counters: tuple[int, int]
+    mark: str
     moment: float
     seconds: float
     whole: RunTable
     roles: dict[str, RunTable] = field(default_factory=dict)
 
-    def holds(self, counters: tuple[int, int], now: float) -> bool:
+    def holds(self, counters: tuple[int, int], mark: str, now: float) -> bool:
         """Whether it may be shown: nothing has changed, or reading it anew would take too large a share of the time."""
         slow = self.seconds > SLOW and now - self.moment < PATIENCE * self.seconds
-        return self.counters == counters or slow
+        return (self.counters, self.mark) == (counters, mark) or slow
 
 
 _known: OrderedDict[tuple[str, int, str], _Kept] = OrderedDict()
@@ -116,14 +117,15 @@ def run_table(store: Store, run: int, role: str = "attack", reference: str = "at
     one is read anew after PATIENCE times as long, so that pages stay fast.
     """
     asked = (str(store.database.url), run, reference)
+    mark = present_mark(store.settings)
     with store.database.read() as connection:
         counters = (change(connection, "scores"), change(connection, "reconstructions"))
         with _lock:
             kept = _known.get(asked)
-        if kept is None or not kept.holds(counters, time.monotonic()):
+        if kept is None or not kept.holds(counters, mark, time.monotonic()):
             started = time.monotonic()
-            whole = _read(connection, run, reference)
-            kept = _Kept(counters, time.monotonic(), time.monotonic() - started, whole)
+            whole = _read(connection, run, reference, store.settings)
+            kept = _Kept(counters, mark, time.monotonic(), time.monotonic() - started, whole)
     with _lock:
         _known[asked] = kept
         _known.move_to_end(asked)
@@ -136,7 +138,7 @@ def run_table(store: Store, run: int, role: str = "attack", reference: str = "at
     return kept.roles[role]
 
 
-def _read(connection: Connection, run: int, reference: str) -> RunTable:
+def _read(connection: Connection, run: int, reference: str, settings: Settings) -> RunTable:
     paired = and_(pair.c.reconstruction_id == rec.c.id, pair.c.reference == reference)
     rows = connection.execute(
         select(rec.c.id, rec.c.role, rec.c.target, rec.c.loss, pair.c.id, pair.c.original_id, orig.c.label)
@@ -154,7 +156,7 @@ def _read(connection: Connection, run: int, reference: str) -> RunTable:
     )
     ids, roles, targets, losses, pairings, originals, labels = zip(*rows, strict=True) if rows else ((),) * 7
     whole = _whole(pairings)
-    metrics, scores = _scores(connection, whole, reference)
+    metrics, scores = score_columns(connection, whole, reference, settings)
     return RunTable(
         ids=_whole(ids),
         roles=_shut(np.array(roles, dtype="U12")),
@@ -176,79 +178,3 @@ def _whole(values: Sequence[int | None]) -> np.ndarray:
 def _shut(array: np.ndarray) -> np.ndarray:
     array.setflags(write=False)
     return array
-
-
-def _scores(
-    connection: Connection, pairings: np.ndarray, reference: str
-) -> tuple[dict[str, ScoredMetric], dict[str, np.ndarray]]:
-    """Every metric in the version scored last, and its column along `pairings`.
-
-    A run's pairings lie close together in the table, so one walk along the unique index from the first to the last
-    reads little else; a join per pairing takes three times as long.
-    """
-    real = np.flatnonzero(pairings != NONE)
-    if not len(real):
-        return {}, {}
-    place = real[np.argsort(pairings[real])]
-    known = pairings[place]
-    value = case((score.c.special == "inf", INFINITE), (score.c.special == "-inf", -INFINITE), else_=score.c.value)
-    columns: Any = (score.c.id, score.c.subject_id, value, score.c.reason)
-    rows = connection.execute(
-        select(score.c.metric, score.c.metric_version, score.c.weights_hash, *columns).where(
-            score.c.subject_kind == "pairing",
-            score.c.subject_id.between(int(known[0]), int(known[-1])),
-            score.c.reference == reference,
-        )
-    ).all()
-    if not rows:
-        return {}, {}
-    metric, version, weights, row_ids, subjects, values, reasons = zip(*rows, strict=True)
-    kinds: dict[tuple[str, str, str], int] = {}
-    codes = (kinds.setdefault(kind, len(kinds)) for kind in zip(metric, version, weights, strict=True))
-    subject = np.fromiter(subjects, np.int64, len(rows))
-    found = np.minimum(np.searchsorted(known, subject), len(known) - 1)
-    numbers = np.array(values, dtype=np.float64)
-    numbers[numbers == INFINITE], numbers[numbers == -INFINITE] = math.inf, -math.inf
-    read = _Rows(
-        kind=np.fromiter(codes, np.int64, len(rows)),
-        ours=known[found] == subject,
-        ids=np.fromiter(row_ids, np.int64, len(rows)),
-        values=numbers,
-        places=place[found],
-        reasons=reasons,
-    )
-    return _newest(kinds, read, len(pairings))
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows of scores as columns: which (metric, version, weights), whether this run's, and their place in it."""
-
-    kind: np.ndarray
-    ours: np.ndarray
-    ids: np.ndarray
-    values: np.ndarray
-    places: np.ndarray
-    reasons: tuple[str, ...]
-
-
-def _newest(
-    kinds: dict[tuple[str, str, str], int], read: _Rows, size: int
-) -> tuple[dict[str, ScoredMetric], dict[str, np.ndarray]]:
-    """Of each metric the version with the newest row, its values put in their places."""
-    last: dict[str, int] = {}
-    metrics: dict[str, ScoredMetric] = {}
-    scores: dict[str, np.ndarray] = {}
-    for (name, version, weights), code in sorted(kinds.items()):
-        rows = np.flatnonzero(read.ours & (read.kind == code))
-        newest = int(read.ids[rows].max()) if len(rows) else NONE
-        if newest <= last.get(name, NONE):
-            continue
-        last[name] = newest
-        values = read.values[rows]
-        column = np.full(size, np.nan)
-        column[read.places[rows]] = values
-        reason = max((read.reasons[row] for row in rows[np.isnan(values)]), default="")
-        metrics[name] = ScoredMetric(name, version, weights, bool((~np.isnan(values)).any()), reason)
-        scores[name] = _shut(column)
-    return metrics, scores

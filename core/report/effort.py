@@ -22,13 +22,15 @@ BESIDES = ("controls", "device")  # neither changes what is attacked, nor how
 @dataclass(frozen=True)
 class EffortPoint:
     """One run of the family. steps: at most, of each restart. score: median over originals by the threshold's metric
-    (±inf included), None while nothing is scored. seconds: what the workers computed, None until it is done."""
+    (±inf included), of the `scored` ones; None while nothing is. seconds: what the workers computed, None until it is
+    done."""
 
     run: int
     state: str
     steps: int
     restarts: int
     score: float | None
+    scored: int
     judged: RunVerdict
     seconds: float | None
 
@@ -96,6 +98,7 @@ def _point(store: Store, row: Any, effort: tuple[int, int], cut: Threshold) -> E
         steps=effort[0],
         restarts=effort[1],
         score=median(scored) if scored else None,
+        scored=len(scored),
         judged=run_verdict(store, row.id, cut),
         seconds=json.loads(row.record or "{}").get("seconds") if row.state == "done" else None,
     )

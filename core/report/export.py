@@ -6,7 +6,6 @@ forbids everything else. All text is escaped. The same content lies in it as JSO
 
 import base64
 import json
-import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,14 +15,24 @@ from typing import Any
 from core.labels.recognition import Recognition, recognition
 from core.report.evidence import BESIDE, run_verdict, threshold
 from core.report.export_style import STYLE
+from core.report.export_versions import (
+    REFERENCE,
+    plain_number,
+    scored_with,
+    set_row,
+    sets_html,
+    strict,
+    versions_html,
+)
 from core.report.labels_recovered import label_recovery
 from core.report.names import NEAREST, arrow, nearest_words, short_name, unit
 from core.report.pictures import difference_png
 from core.report.records import MAX_PAGE, ROLES, Card, Query
 from core.report.runs import Run, flat_settings, run
+from core.report.sets import set_scores
 from core.report.verdict import Threshold, Verdict, control_name
 from core.report.verdict_words import CONTROL_RULE
-from core.report.views import reconstruction_page
+from core.report.views import reconstruction_page, run_metrics, scored_anew
 from core.storage.store import Store
 
 CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -38,13 +47,17 @@ def export_html(store: Store, run_id: int, cut: Threshold | None = None) -> byte
     cards = {role: _all_cards(store, run_id, role) for role in ROLES}
     shown = [card for role in ROLES for card in cards[role]]
     people = recognition(store, [card.reconstruction for card in shown], blind_only=judged.blind)
+    metrics, sets = run_metrics(store, run_id, REFERENCE), set_scores(store, run_id, REFERENCE)
     data = _data(found, judged.verdict, judged.blind, cards, people)
+    data |= scored_with(metrics.values()) | {"sets": [set_row(one) for one in sets]}
     parts = [
         _verdict(judged.verdict, judged.blind),
         _labels(store, run_id),
         _settings(found),
         *(_section(store, role, cards[role], people) for role in ROLES if cards[role]),
         _not_scored(shown),
+        versions_html(metrics.values(), scored_anew(store, run_id, REFERENCE)),
+        sets_html(sets),
         f'<script type="application/json" id="run">{_inert(data)}</script>',
     ]
     title = f"SemSight run {found.id}: {found.title}"
@@ -70,7 +83,7 @@ def _all_cards(store: Store, run_id: int, role: str) -> list[Card]:
     cards: list[Card] = []
     number = 1
     while len(cards) < MOST_ROWS:
-        page = reconstruction_page(store, Query(run=run_id, role=role, page=number, size=MAX_PAGE))
+        page = reconstruction_page(store, Query(run=run_id, role=role, page=number, size=MAX_PAGE, reference=REFERENCE))
         cards += page.cards
         if number >= page.pages:
             break
@@ -87,8 +100,8 @@ def _verdict(found: Verdict, blind: bool) -> str:
     if not blind and found.basis in ("people", "few answers"):
         notes.append(f"These are {BESIDE}, not blind.")
     checks = "".join(
-        f"<tr><td>{escape(c.name)}</td><td>{c.count}</td><td>{_number(c.score)}</td>"
-        f"<td>{_number(c.against)}</td><td>{escape(c.reason)}</td></tr>"
+        f"<tr><td>{escape(c.name)}</td><td>{c.count}</td><td>{plain_number(c.score)}</td>"
+        f"<td>{plain_number(c.against)}</td><td>{escape(c.reason)}</td></tr>"
         for c in found.controls
     )
     return (
@@ -149,7 +162,7 @@ def _images(store: Store, card: Card) -> list[tuple[str, bytes]]:
 
 def _score_row(name: str, value: float) -> str:
     label = " ".join(word for word in (short_name(name), arrow(name), unit(name)) if word)
-    return f"<tr><th>{escape(label)}</th><td>{escape(_number(value))}</td></tr>"
+    return f"<tr><th>{escape(label)}</th><td>{escape(plain_number(value))}</td></tr>"
 
 
 def _not_scored(cards: Sequence[Card]) -> str:
@@ -200,12 +213,12 @@ def _row(role: str, card: Card, said: Recognition | None) -> dict[str, Any]:
         "label": card.label,
         "pairing": card.pairing_method,
         "pairing_cost": card.pairing_cost,
-        "loss": _strict(card.loss),
+        "loss": strict(card.loss),
         "iterations": card.iterations,
         "status": card.status,
         "recognised": said.recognised if said else 0,
         "answers": said.answers if said else 0,
-        "scores": {name: _strict(s.value) if s.value is not None else None for name, s in card.scores.items()},
+        "scores": {name: strict(s.value) if s.value is not None else None for name, s in card.scores.items()},
         "unscored": {name: s.reason for name, s in card.scores.items() if s.value is None},
     }
 
@@ -214,18 +227,6 @@ def _inert(data: dict[str, Any]) -> str:
     """JSON that cannot end its script element: <, > and & are written as \\u escapes."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, sort_keys=True)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _strict(value: float | None) -> float | str | None:
-    if value is None or math.isnan(value):
-        return None
-    return value if math.isfinite(value) else "inf" if value > 0 else "-inf"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if math.isfinite(value) else "∞" if value > 0 else "−∞"
 
 
 def _data_url(png: bytes) -> str:

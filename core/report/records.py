@@ -29,13 +29,15 @@ class Score:
 
 @dataclass(frozen=True)
 class ScoredMetric:
-    """A metric that a run was scored with: the newest version of it."""
+    """A metric that a run was scored with, in the version that is shown (see core.report.present)."""
 
     name: str
     version: str
     weights_hash: str
     scored: bool = field(default=True, compare=False)  # whether anything in the run has a value of it
     reason: str = field(default="", compare=False)  # a reason that is stored where there is no value
+    anew: int = field(default=0, compare=False)  # where an older version is shown: pairings with the present one,
+    of: int = field(default=0, compare=False)  # of how many; 0 where the present version is shown
 
 
 @dataclass(frozen=True)

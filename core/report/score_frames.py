@@ -1,6 +1,7 @@
 """One row a reconstruction, one column a metric: scores of one version and one set of weights, never mixed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
@@ -9,25 +10,25 @@ from core.metrics.base import Metric
 from core.metrics.registry import METRICS
 from core.registry import look_up
 from core.report.names import short_name
+from core.report.present import Kind, Shown, anew_words, shown
+from core.settings import Settings
 from core.storage.schema import jobs, originals, pairings, reconstructions, scores
 from core.storage.store import Store
 
 REFERENCE = "attacked"  # the pixels given to the victim
-OTHER_VERSIONS = "of_another_version"  # in a frame's attrs
+OTHER_VERSIONS, ANEW = "of_another_version", "scored_anew"  # in a frame's attrs
 
 
 def stored_metrics(store: Store) -> tuple[Metric, ...]:
-    """The registered metrics of which the store holds a pair's value (infinities too) of the present version.
+    """The registered metrics of which the store holds a pair's value (infinities too), in registry order.
 
-    In registry order, diagnostics last.
+    Diagnostics last.
     """
     valued = or_(scores.c.value.is_not(None), scores.c.special.is_not(None))
-    query = (
-        select(scores.c.metric, scores.c.metric_version).where(scores.c.subject_kind == "pairing", valued).distinct()
-    )
+    query = select(scores.c.metric).where(scores.c.subject_kind == "pairing", valued).distinct()
     with store.database.read() as connection:
-        stored = {(row.metric, row.metric_version) for row in connection.execute(query)}
-    found = [metric for metric in METRICS.values() if (metric.name, metric.version) in stored]
+        stored = set(connection.execute(query).scalars())
+    found = [metric for metric in METRICS.values() if metric.name in stored]
     return tuple(sorted(found, key=lambda metric: metric.diagnostic))
 
 
@@ -49,19 +50,21 @@ def score_frame(
 
     Index: reconstruction id. Columns: name (of the original), run, run_title, image_sha, original, method (of the
     pairing), then one for each of `metrics`: float, ±inf as such, NaN where it is unscored. reference: "attacked", or
-    "source" for the un-augmented original, which only some reconstructions have. All scores of a metric are of its
-    present version and of one set of weights, the newest that gave a value; what was scored with others is NaN, and
-    counted: see `of_another_version`.
+    "source" for the un-augmented original, which only some reconstructions have. All scores of a metric are of
+    one version and one set of weights, which `core.report.present` chooses over the whole frame; what was scored with
+    others only is NaN, and counted: see `of_another_version`.
     """
-    elsewhere = {}
+    elsewhere, anew = {}, {}
     with store.database.read() as connection:
         frame = _subjects(connection, run, reference)
         for name in metrics:
-            values, others = _values(connection, look_up(METRICS, name, "metric"), run, reference)
-            frame[name] = frame["pairing"].map(values).astype(float)
-            elsewhere[name] = len(others - values.keys())
+            found = _values(connection, look_up(METRICS, name, "metric"), run, reference, store.settings)
+            frame[name] = frame["pairing"].map(found.values).astype(float)
+            elsewhere[name] = len(found.valued - found.values.keys())
+            if found.choice is not None and found.choice.of:
+                anew[name] = (found.choice.done, found.choice.of)
     frame = frame.drop(columns="pairing")
-    frame.attrs[OTHER_VERSIONS] = elsewhere
+    frame.attrs[OTHER_VERSIONS], frame.attrs[ANEW] = elsewhere, anew
     return frame
 
 
@@ -72,12 +75,13 @@ def of_another_version(frame: pd.DataFrame) -> dict[str, int]:
 
 
 def other_version_words(frame: pd.DataFrame) -> str:
-    """A sentence about what is left out because it was scored by another version, or ""."""
+    """What is shown in an older version, and what is left out because it was scored by another one; or ""."""
     counts = {name: count for name, count in of_another_version(frame).items() if count}
-    if not counts:
-        return ""
     parts = [f"{count} of {short_name(name)}" for name, count in counts.items()]
-    return (
+    anew = anew_words(frame.attrs.get(ANEW, {}))
+    if not counts:
+        return anew
+    return f"{anew} " * bool(anew) + (
         f"Left out: {' and '.join(parts)}, scored by another version of the metric or with other weights; scores of "
         "different versions are never mixed. What can be scored here is scored anew in the background."
     )
@@ -113,12 +117,19 @@ def _subjects(connection: Connection, run: int | None, reference: str) -> pd.Dat
     return pd.DataFrame(rows, columns=columns).set_index("id")
 
 
-def _values(
-    connection: Connection, metric: Metric, run: int | None, reference: str
-) -> tuple[dict[int, float], set[int]]:
-    """(value by pairing id of one version and its weights, pairings with a value of any version or weights)."""
+@dataclass(frozen=True)
+class _Column:
+    """values: by pairing, of the version and weights that are shown. valued: pairings with a value of any."""
+
+    values: dict[int, float]
+    valued: set[int]
+    choice: Shown | None
+
+
+def _values(connection: Connection, metric: Metric, run: int | None, reference: str, settings: Settings) -> _Column:
     query = (
-        select(scores.c.subject_id, scores.c.metric_version, scores.c.weights_hash, scores.c.value, scores.c.special)
+        select(scores.c.id, scores.c.subject_id, scores.c.metric_version, scores.c.weights_hash)
+        .add_columns(scores.c.value, scores.c.special)
         .join(pairings, and_(pairings.c.id == scores.c.subject_id, pairings.c.reference == scores.c.reference))
         .join(reconstructions, reconstructions.c.id == pairings.c.reconstruction_id)
         .where(
@@ -126,17 +137,21 @@ def _values(
             scores.c.metric == metric.name,
             scores.c.subject_kind == "pairing",
             scores.c.reference == reference,
-            or_(scores.c.value.is_not(None), scores.c.special.is_not(None)),
         )
         .order_by(scores.c.id)
     )
     if run is not None:
         query = query.where(reconstructions.c.job_id == run)
-    by_weights: dict[str, dict[int, float]] = {}
-    newest, valued = "", set()
-    for subject, version, weights, value, special in connection.execute(query):
-        valued.add(subject)
-        if version == metric.version:
-            newest = weights
-            by_weights.setdefault(weights, {})[subject] = value if special is None else float(special)
-    return by_weights.get(newest, {}), valued
+    by_kind: dict[tuple[str, str], dict[int, float]] = {}
+    told: dict[tuple[str, str], tuple[int, int]] = {}  # (rows, the newest)
+    for key, subject, version, weights, value, special in connection.execute(query):
+        told[version, weights] = (told.get((version, weights), (0, 0))[0] + 1, key)
+        values = by_kind.setdefault((version, weights), {})
+        if value is not None or special is not None:
+            values[subject] = value if special is None else float(special)
+    if not told:
+        return _Column({}, set(), None)
+    kinds = [Kind(*kind, rows, bool(by_kind[kind]), newest) for kind, (rows, newest) in told.items()]
+    choice = shown(metric.name, kinds, settings)
+    valued = {subject for values in by_kind.values() for subject in values}
+    return _Column(by_kind[choice.kind.key], valued, choice)

@@ -91,6 +91,7 @@ class ControlCheck:
     failed: bool
     reason: str
     name: str = ""  # of the control, for people
+    over: int = 0  # scores that `against` is the median of; 0 where it is the threshold
 
     @property
     def reaches(self) -> bool:
@@ -212,14 +213,14 @@ def _check(role: str, evidence: Sequence[Evidence], against: Sequence[Evidence],
     best = turn * max(own) if own else None
     bar = turn * median(reference) if reference else None
     if any(2 * e.recognised > e.answers for e in entries if e.answers):
-        return ControlCheck(role, len(entries), best, bar, True, f"people recognise a control with {name}", name)
-    if best is None or bar is None:
-        return ControlCheck(role, len(entries), best, bar, True, f"the control with {name} is not scored yet", name)
-    if max(own) >= median(reference):
-        return ControlCheck(
-            role, len(entries), best, bar, True, f"the control with {name} scores like the attack", name
-        )
-    return ControlCheck(role, len(entries), best, bar, False, f"the control with {name} stays below the attack", name)
+        failed, reason = True, f"people recognise a control with {name}"
+    elif best is None or bar is None:
+        failed, reason = True, f"the control with {name} is not scored yet"
+    elif max(own) >= median(reference):
+        failed, reason = True, f"the control with {name} scores like the attack"
+    else:
+        failed, reason = False, f"the control with {name} stays below the attack"
+    return ControlCheck(role, len(entries), best, bar, failed, reason, name, len(reference))
 
 
 def _easy(evidence: Sequence[Evidence], threshold: Threshold) -> tuple[ControlCheck, ...]:

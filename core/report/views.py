@@ -12,6 +12,7 @@ from core.metrics.registry import METRICS
 from core.report.columns import NONE, RunTable, run_table
 from core.report.order import ordered
 from core.report.people import answers_of as answers_of
+from core.report.present import anew_words
 from core.report.records import ROLES, Card, CardPage, Query, Score, ScoredMetric
 from core.storage import schema
 from core.storage.scores import score_value
@@ -21,7 +22,7 @@ rec, pair, orig, score = schema.reconstructions, schema.pairings, schema.origina
 
 
 def run_metrics(store: Store, run: int, reference: str = "attacked") -> dict[str, ScoredMetric]:
-    """The metrics that this run's pairings carry, each in the version scored last."""
+    """The metrics that this run's pairings carry, each in the version that is shown (see core.report.present)."""
     return run_table(store, run, "", reference).metrics
 
 
@@ -93,6 +94,12 @@ def metric_names(store: Store, run: int, reference: str = "attacked") -> tuple[s
 def unscored_metrics(store: Store, run: int, reference: str = "attacked") -> dict[str, str]:
     """The metrics of which nothing in this run has a value, each with a stored reason."""
     return {name: found.reason for name, found in run_metrics(store, run, reference).items() if not found.scored}
+
+
+def scored_anew(store: Store, run: int, reference: str = "attacked") -> str:
+    """A sentence about the metrics of this run that are shown in an older version; "" for none."""
+    metrics = run_metrics(store, run, reference).items()
+    return anew_words({name: (found.anew, found.of) for name, found in metrics if found.of})
 
 
 def without_weights(store: Store, run: int) -> tuple[str, ...]:

@@ -1,15 +1,19 @@
 """A run's columns and percentiles, against the same by hand and by scipy."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from core.report import columns
+from core.metrics.registry import METRICS, weights_hash
+from core.report import columns, score_columns
 from core.report.columns import NONE, leakage, percentiles, run_table
 from core.report.records import Query
-from core.report.views import cards_of, reconstruction_page, run_metrics
+from core.report.score_frames import score_frame
+from core.report.views import cards_of, reconstruction_page
+from core.storage import schema
 from core.storage.database import bump
 from core.storage.scores import StoredScore, write_scores
 from tests.filled_store import fill_store
@@ -74,16 +78,106 @@ def test_percentiles_are_of_the_same_role_and_100_leaks_most(store, filled):
     assert sorted(c.scores["psnr"].percentile for c in control) == [0.0, 100.0]  # among two controls
 
 
-def test_a_new_score_and_a_new_version_show_at_once(store, filled):
-    pairing = int(run_table(store, 1).pairings[3])
-    assert run_metrics(store, 1)["psnr"].version == "1"
+def add(store, pairings, metric, version, weights, value):
     with store.database.write() as connection:
-        write_scores(connection, [StoredScore("pairing", pairing, "attacked", "psnr", "99", "", 77.0)])
+        rows = [StoredScore("pairing", int(one), "attacked", metric, version, weights, value) for one in pairings]
+        write_scores(connection, rows)
         bump(connection, "scores")
+
+
+def test_a_new_version_shows_at_once_when_it_is_as_full_and_an_old_one_comes_back(store, filled, monkeypatch):
+    pairings = run_table(store, 1, "").pairings
+    before = run_table(store, 1).scores["psnr"]
+    monkeypatch.setitem(METRICS, "psnr", replace(METRICS["psnr"], version="99"))
+    add(store, pairings[:1], "psnr", "99", "", 77.0)
     table = run_table(store, 1)
-    assert table.metrics["psnr"].version == "99"
-    assert np.isnan(np.delete(table.scores["psnr"], 3)).all()  # the old version is not mixed in
-    assert table.scores["psnr"][3] == 77.0
+    assert (table.metrics["psnr"].version, table.metrics["psnr"].anew, table.metrics["psnr"].of) == ("1", 1, 12)
+    np.testing.assert_array_equal(table.scores["psnr"], before)  # never a mix, never a blank column
+    add(store, pairings, "psnr", "99", "", 66.0)
+    table = run_table(store, 1)
+    assert (table.metrics["psnr"].version, table.metrics["psnr"].of) == ("99", 0)
+    assert table.scores["psnr"].tolist() == [77.0] + [66.0] * 9
+    assert score_frame(store, ["psnr"], 1)["psnr"].tolist() == table.scores["psnr"].tolist()
+    monkeypatch.setitem(METRICS, "psnr", replace(METRICS["psnr"], version="1"))
+    assert run_table(store, 1).metrics["psnr"].version == "1"  # though no row is newer
+    np.testing.assert_array_equal(run_table(store, 1).scores["psnr"], before)
+    np.testing.assert_array_equal(score_frame(store, ["psnr"], 1)["psnr"], before)
+
+
+def test_weights_that_come_back_show_their_scores_again(store, filled, monkeypatch):
+    name = "classifier_probability"
+    judges = {"here": "one"}
+    monkeypatch.setattr("core.report.present.KEPT_SECONDS", 0.0)
+    monkeypatch.setitem(METRICS, name, replace(METRICS[name], files=lambda _: judges["here"]))
+    one = weights_hash(name, store.settings)
+    judges["here"] = "two"
+    two = weights_hash(name, store.settings)
+    pairings, version = run_table(store, 1, "").pairings, METRICS[name].version
+
+    def shown():
+        column = run_table(store, 1).scores[name].tolist()
+        assert score_frame(store, [name], 1)[name].tolist() == column  # the two pages agree
+        return column
+
+    add(store, pairings, name, version, one, 0.1)
+    add(store, pairings, name, version, two, 0.9)
+    judges["here"] = "one"
+    assert shown() == [0.1] * 10  # though the others' rows are newer
+    judges["here"] = "two"  # a judge was added
+    assert shown() == [0.9] * 10
+    judges["here"] = "one"  # and removed: no row was written since
+    assert shown() == [0.1] * 10
+    judges["here"] = "three"  # nothing is scored by these yet: the newest
+    assert shown() == [0.9] * 10
+
+
+def test_what_weights_are_here_is_looked_at_now_and_then_and_hashed_only_where_it_matters(store, filled, monkeypatch):
+    asked = []
+    monkeypatch.setattr("core.report.present.weights_hash", lambda name, _: asked.append(name) or "a" * 64)
+    pairings, version = run_table(store, 1, "").pairings, METRICS["lpips_alex"].version
+    add(store, pairings, "lpips_alex", version, "a" * 64, 0.1)
+    run_table(store, 1)
+    assert asked == []  # one kind only: there is nothing to choose
+    add(store, pairings, "lpips_alex", version, "b" * 64, 0.9)
+    assert run_table(store, 1).scores["lpips_alex"][0] == 0.1
+    add(store, pairings, "mae", METRICS["mae"].version, "", 0.5)
+    run_table(store, 1)
+    assert asked == ["lpips_alex"]
+
+
+@pytest.mark.parametrize(("apart", "most"), [(5_000, 60), (10_000_000, 60)])
+def test_what_lies_between_the_pairings_of_a_run_is_not_read(store, filled, monkeypatch, apart, most):
+    """Pairings of another run lie between this one's first and last: run 1 gets one far beyond them."""
+    counted = []
+    real = score_columns._Rows
+    monkeypatch.setattr(score_columns, "_Rows", lambda **parts: counted.append(len(parts["ids"])) or real(**parts))
+    last = int(run_table(store, 1, "").pairings.max())
+    with store.database.write() as connection:
+        for table, column in ((schema.scores, "subject_id"), (schema.pairings, "id")):
+            moved = table.update().where(table.c[column] == last)
+            connection.execute(moved.values({column: last + apart}))
+        bump(connection, "scores")
+    between = range(last + 1_500, last + 1_600)
+    add(store, between, "mse", "1", "", 0.5)
+    expected = run_table(store, 1, "").scores["mse"]
+    assert counted[-1] < most
+    assert not np.isnan(expected).any()
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        (np.arange(5, 2_000), ["BETWEEN 5 AND 1999"]),
+        (np.r_[1:100, 50_000:50_100], ["BETWEEN 1 AND 99", "BETWEEN 50000 AND 50099"]),
+        (np.arange(0, 600 * 5_000, 5_000), ["IN (", "IN ("]),  # far apart one by one: 500 at a time
+        (np.arange(0, 600 * 900, 900), ["IN (", "IN ("]),  # near, yet 900 times as much would be read
+    ],
+)
+def test_pairings_are_read_as_ranges_or_by_the_hundred(known, words):
+    found = [str(part.compile(compile_kwargs={"literal_binds": True})) for part in score_columns._parts(known)]
+    assert len(found) == len(words)
+    for part, word in zip(found, words, strict=True):
+        assert word in part
 
 
 def test_another_reference_has_its_own_scores(store, filled):

@@ -7,9 +7,14 @@ import pytest
 
 from core.errors import UserError
 from core.labels.inline import answer_inline
+from core.metrics.registry import METRICS
+from core.metrics.sets import SET_METRICS
 from core.report.export import CSP, export_html, read_export
 from core.report.export_style import STYLE
 from core.storage import schema
+from core.storage.database import bump
+from core.storage.scores import StoredScore, write_scores
+from core.storage.sets import set_name
 from tests.filled_store import fill_store
 
 EVIL = '</script><script>document.title="owned"</script><img src=x onerror="document.title=1">'
@@ -36,6 +41,37 @@ def test_it_holds_run_settings_scores_answers_and_images(page, store):
     assert len([row for row in data["reconstructions"] if row["role"] == "mismatched"]) == 2
     assert page.count("data:image/png;base64,") == 3 * 5  # original, reconstruction, difference
     assert data["verdict"]["answers_blind"] is False
+
+
+def test_it_says_with_which_versions_and_weights_it_was_scored_and_against_what(store):
+    filled = fill_store(store, originals=3, runs=1)
+    with store.database.write() as connection:
+        score = StoredScore("pairing", 1, "attacked", "lpips_alex", "0.1<", "ab" * 32, 0.25)
+        made = connection.execute(
+            schema.sets.insert().values(
+                name=set_name("run", str(filled.runs[0]), "attacked"),
+                rule='{"scope":"run","runs":[1],"originals":3,"reconstructions":3,"found":[3,3]}',
+                identity="a" * 64,
+                created=0,
+            )
+        ).inserted_primary_key[0]
+        of_set = StoredScore("set", made, "attacked", "fid", SET_METRICS["fid"].version, "cd" * 32, 71.5)
+        write_scores(connection, [score, of_set])
+        bump(connection, "scores")
+    page = export_html(store, 1).decode()
+    data = read_export(page.encode())
+    assert data["reference"] == "attacked"
+    assert data["metrics"]["psnr"] == {"version": METRICS["psnr"].version, "weights_hash": ""}
+    assert data["metrics"]["lpips_alex"]["version"] == "0.1<"
+    assert data["metrics"]["lpips_alex"]["weights_hash"] == "ab" * 32
+    assert data["metrics"]["lpips_alex"]["scored_anew_of"] == 1  # no such version is registered
+    (fid,) = data["sets"]
+    assert (fid["metric"], fid["value"], fid["weights_hash"], fid["n"]) == ("fid", 71.5, "cd" * 32, 3)
+    shown = page[page.index('id="versions"') : page.index('<script type="application/json"')]
+    assert "Every score compares a reconstruction with the attacked pixels." in shown
+    assert f"<td>0.1&lt;</td><td>{'ab' * 8}</td>" in shown
+    assert "Being scored anew: LPIPS alex 0 of 1" in shown
+    assert "<td>71.5</td><td>3</td>" in shown
 
 
 class Tags(HTMLParser):

@@ -19,7 +19,7 @@ from core.report.frames import (
     relate,
     with_recognition,
 )
-from core.report.score_frames import labelled_runs, score_frame, stored_metrics
+from core.report.score_frames import labelled_runs, other_version_words, score_frame, stored_metrics
 from core.storage import schema
 from core.storage.scores import StoredScore, write_scores
 from core.storage.store import Store
@@ -50,21 +50,23 @@ def test_runs_are_listed_newest_first(store: Store, filled: Filled) -> None:
     assert list(labelled_runs(store)) == list(reversed(filled.runs))
 
 
-def test_only_metrics_with_scores_are_offered_and_old_versions_do_not_count(store: Store, filled: Filled) -> None:
+def test_only_metrics_with_scores_are_offered_and_an_old_version_says_so(store: Store, filled: Filled) -> None:
     assert [metric.name for metric in stored_metrics(store)] == ["mse", "psnr", "ssim"]
     with store.database.write() as connection:
         write_scores(connection, [StoredScore("pairing", 1, "attacked", "mae", "of long ago", "", 0.5)])
-    assert "mae" not in [metric.name for metric in stored_metrics(store)]
-    assert score_frame(store, ["mae"])["mae"].isna().all()
+    assert "mae" in [metric.name for metric in stored_metrics(store)]
+    frame = score_frame(store, ["mae"])
+    assert frame["mae"].notna().sum() == 1
+    assert "MAE 0 of 1;" in other_version_words(frame)
     with pytest.raises(UserError, match="no metric"):
         score_frame(store, ["nonsense"])
 
 
-def test_scores_of_replaced_weights_give_way_to_the_newest(store: Store, filled: Filled) -> None:
+def test_scores_of_weights_that_are_not_here_give_way(store: Store, filled: Filled) -> None:
     version = stored_metrics(store)[0].version
     with store.database.write() as connection:
         write_scores(connection, [StoredScore("pairing", 1, "attacked", "mse", version, "new weights", 0.25)])
-    assert score_frame(store, ["mse"])["mse"].iloc[0] == 0.25
+    assert score_frame(store, ["mse"])["mse"].iloc[0] == 0  # MSE needs no weights: the exact copy of the fixture
 
 
 def test_both_axes_are_oriented_to_more_leakage(store: Store, filled: Filled) -> None:

@@ -37,20 +37,30 @@ def lpips(pairing: int, value: float | None, weights: str = OLD, version: str = 
 
 
 def test_a_column_is_of_one_set_of_weights_over_all_runs(store: Store, filled: Filled) -> None:  # noqa: F811
-    """12 reconstructions scored with old weights, the first two again with new ones: 10 are left out."""
+    """7 reconstructions scored with old weights, the last 7 of 12 with new ones: 5 are left out."""
+    pairs = pairings_of(store, filled)
+    write(store, *[lpips(one, 0.1) for one in pairs[:7]], *[lpips(one, 0.9, NEW) for one in pairs[5:]])
+    frame = score_frame(store, ["lpips_alex", "mse"])
+    assert frame["lpips_alex"].tolist()[5:] == [0.9] * 7
+    assert frame["lpips_alex"].isna().sum() == 5
+    assert of_another_version(frame) == {"lpips_alex": 5, "mse": 0}
+    assert other_version_words(frame).startswith("Left out: 5 of LPIPS alex, scored by another version")
+    related = relate(with_recognition(frame, {}), axis("lpips_alex"), axis("mse"))
+    assert (related.n, related.unscored) == (7, 5)
+
+
+def test_the_fullest_column_stays_until_the_new_one_is_as_full(store: Store, filled: Filled) -> None:  # noqa: F811
     pairs = pairings_of(store, filled)
     write(store, *[lpips(one, 0.1) for one in pairs], *[lpips(one, 0.9, NEW) for one in pairs[:2]])
-    frame = score_frame(store, ["lpips_alex", "mse"])
-    assert frame["lpips_alex"].tolist()[:2] == [0.9, 0.9]
-    assert frame["lpips_alex"].isna().sum() == 10
-    assert of_another_version(frame) == {"lpips_alex": 10, "mse": 0}
-    assert other_version_words(frame).startswith("Left out: 10 of LPIPS alex, scored by another version")
-    related = relate(with_recognition(frame, {}), axis("lpips_alex"), axis("mse"))
-    assert (related.n, related.unscored) == (2, 10)
-    # of the second run alone the old weights are the newest: nothing there was scored with others
-    second = score_frame(store, ["lpips_alex"], filled.runs[1])
-    assert second["lpips_alex"].tolist() == [0.1] * 6
-    assert other_version_words(second) == ""
+    frame = score_frame(store, ["lpips_alex"])
+    assert frame["lpips_alex"].tolist() == [0.1] * 12
+    assert other_version_words(frame) == (
+        "Being scored anew: LPIPS alex 2 of 12; until that is done, the version before is shown."
+    )
+    write(store, *[lpips(one, 0.9, NEW) for one in pairs[2:]])
+    frame = score_frame(store, ["lpips_alex"])
+    assert frame["lpips_alex"].tolist() == [0.9] * 12
+    assert other_version_words(frame) == ""
 
 
 def test_a_reason_is_no_newer_version_of_a_value(store: Store, filled: Filled) -> None:  # noqa: F811
@@ -63,9 +73,10 @@ def test_a_reason_is_no_newer_version_of_a_value(store: Store, filled: Filled) -
 
 def test_values_of_an_older_version_are_left_out_and_counted(store: Store, filled: Filled) -> None:  # noqa: F811
     pairs = pairings_of(store, filled)
-    write(store, lpips(pairs[0], 0.1, OLD, "0.0"), lpips(pairs[1], math.inf, OLD, "0.0"), lpips(pairs[2], 0.3))
+    write(store, lpips(pairs[0], 0.1, OLD, "0.0"), lpips(pairs[1], math.inf, OLD, "0.0"))
+    write(store, lpips(pairs[2], 0.3), lpips(pairs[3], 0.3))
     frame = score_frame(store, ["lpips_alex"])
-    assert frame["lpips_alex"].notna().sum() == 1
+    assert frame["lpips_alex"].notna().sum() == 2
     assert of_another_version(frame) == {"lpips_alex": 2}
 
 
@@ -90,9 +101,9 @@ def test_one_reference_at_a_time(store: Store, filled: Filled) -> None:  # noqa:
 def test_verdict_and_export_take_one_version_of_a_run(store: Store, filled: Filled) -> None:  # noqa: F811
     run = filled.runs[0]
     pairs = pairings_of(store, filled)
-    write(store, *[lpips(one, 0.1) for one in pairs[:6]], *[lpips(one, 0.9, NEW) for one in pairs[:2]])
+    write(store, *[lpips(one, 0.1) for one in pairs[:2]], *[lpips(one, 0.9, NEW) for one in pairs[:3]])
     scored = [one.score for one in evidence(store, run, "lpips_alex", {}) if one.role == "attack"]
-    assert scored == [0.9, 0.9, None, None, None, None]
+    assert scored == [0.9, 0.9, 0.9, None, None, None]
     exported = read_export(export_html(store, run))["reconstructions"]
     shown = [row["scores"].get("lpips_alex") for row in exported if row["role"] == "attack"]
     assert shown == scored

@@ -41,7 +41,7 @@ def fill(
         write_scores(connection, scores)
 
 
-def test_a_value_comes_before_a_reason_and_only_of_the_present_version(
+def test_a_value_comes_before_a_reason_and_the_present_version_before_an_older_one(
     store: Store,  # noqa: F811
     filled: Filled,  # noqa: F811
 ) -> None:
@@ -54,7 +54,10 @@ def test_a_value_comes_before_a_reason_and_only_of_the_present_version(
         ("fid", present, "b", 7.0),
         ("precision", "of long ago", "a", 0.5),
     )
-    fid, kid = set_scores(store, filled.runs[0])
+    fid, kid, precision = set_scores(store, filled.runs[0])
+    assert (precision.value, precision.version) == (0.5, "of long ago")
+    assert precision.warning == "Of an older version of the metric; it is being scored anew."
+    assert (fid.version, fid.weights_hash) == (present, "b")
     assert (fid.metric, fid.value, fid.reason, fid.warning, fid.n) == ("fid", 7.0, "", "", 2048)
     assert (kid.metric, kid.value, kid.reason, kid.warning) == ("kid", None, "no weights", "")
     assert (fid.direction, fid.scope, fid.runs, fid.minimum_sample) == ("lower", "run", (1,), 2048)

@@ -9,6 +9,8 @@ import pytest
 from core.errors import UserError
 from core.labels.annotators import annotator_id
 from core.labels.answers import answer_reconstruction
+from core.metrics.registry import METRICS
+from core.report.columns import run_table
 from core.report.records import Query
 from core.report.references import references
 from core.report.views import (
@@ -19,6 +21,7 @@ from core.report.views import (
     neighbours,
     reconstruction_page,
     role_counts,
+    scored_anew,
 )
 from core.storage import schema
 from core.storage.database import bump
@@ -107,15 +110,27 @@ def test_labels_filter_and_rates_sort(store, filled):
     assert answers_of(store, "nobody") == {}
 
 
-def test_the_newest_version_of_a_metric_is_shown(store, filled):
-    pairing = reconstruction_page(store, Query(run=1)).cards[3].pairing
-    with store.database.write() as connection:
-        write_scores(connection, [StoredScore("pairing", pairing, "attacked", "psnr", "99", "", 77.0)])
-        bump(connection, "scores")
+def test_cards_hold_one_version_the_present_one_once_it_is_as_full(store, filled, monkeypatch):
+    def write(pairings, value):
+        with store.database.write() as connection:
+            rows = [StoredScore("pairing", one, "attacked", "psnr", "99", "", value) for one in pairings]
+            write_scores(connection, rows)
+            bump(connection, "scores")
+
+    monkeypatch.setitem(METRICS, "psnr", replace(METRICS["psnr"], version="99"))
+    pairings = run_table(store, 1, "").pairings.tolist()
+    write(run_table(store, 1).pairings.tolist()[3:4], 77.0)
     page = reconstruction_page(store, Query(run=1, sort="psnr", descending=True))
-    assert page.cards[0].target == 3
-    assert page.cards[0].scores["psnr"].value == 77.0
-    assert "psnr" not in page.cards[1].scores  # not scored by the newest version; the old one is not mixed in
+    assert page.cards[0].target == 0  # still the version before, of which none is missing
+    assert all(card.scores["psnr"].value != 77.0 for card in page.cards)
+    assert scored_anew(store, 1) == (
+        f"Being scored anew: PSNR 1 of {len(pairings)}; until that is done, the version before is shown."
+    )
+    assert scored_anew(store, 2).startswith("Being scored anew: PSNR 0 of ")
+    write(pairings, 1.0)
+    page = reconstruction_page(store, Query(run=1, sort="psnr", descending=True))
+    assert [card.scores["psnr"].value for card in page.cards[:2]] == [77.0, 1.0]
+    assert scored_anew(store, 1) == ""
 
 
 @pytest.mark.parametrize(
