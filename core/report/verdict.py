@@ -154,8 +154,19 @@ def verdict(evidence: Sequence[Evidence], threshold: Threshold) -> Verdict:
         controls=controls,
         threshold=threshold,
         headline=_headline(outcome, basis, len(leaked), len(judged), fatal, threshold, nearest),
-        notes=_notes(outcome, basis, len(attacked), len(judged), failed, controls, bool(nearest)),
+        notes=(
+            *_notes(outcome, basis, len(attacked), len(judged), failed, controls, bool(nearest)),
+            *_by_score(attacked, basis, threshold),
+        ),
     )
+
+
+def _by_score(attacked: Sequence[Evidence], basis: Basis, threshold: Threshold) -> list[str]:
+    """Where people decide: what the threshold says beside them, which their answers so far may not have reached."""
+    judged, leaked = _count(attacked, "threshold", threshold)
+    if basis not in ("people", "few answers") or not judged:
+        return []
+    return [f"By score alone, {len(leaked)} of {len(judged)} originals have {threshold}."]
 
 
 def control_name(role: str, alone: bool) -> str:
@@ -262,7 +273,9 @@ def _notes(
     alone: bool,
 ) -> tuple[str, ...]:
     notes = []
-    if outcome == "nothing shown":
+    if outcome == "nothing shown" and basis != "threshold" and (basis == "few answers" or judged < originals):
+        notes.append("Too little has been answered yet to say that this attack shows nothing.")
+    elif outcome == "nothing shown":
         what = "model" if alone else "update"
         notes.append(f"This attack showed no leakage. That does not make the {what} safe: another attack may succeed.")
     easy = next((c for c in controls if c.reaches), None)

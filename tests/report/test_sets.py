@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from core.metrics.sets import SET_METRICS
-from core.report.sets import set_scores
+from core.report.sets import OLDER, set_scores
 from core.storage import schema
 from core.storage.scores import StoredScore, write_scores
 from core.storage.sets import set_name
@@ -80,7 +80,9 @@ def test_a_set_that_is_not_scored_yet_hides_no_earlier_one(store: Store, filled:
     fill(store, [2049, 3000])  # its row is stored while its shard is made, minutes before its scores come
     assert [one.value for one in set_scores(store, filled.runs[0])] == [7.0]
     fill(store, [2050, 3000], ("fid", "of long ago", "a", 5.0))
-    assert [one.value for one in set_scores(store, filled.runs[0])] == [7.0]
+    (fid,) = set_scores(store, filled.runs[0])
+    assert (fid.value, fid.version) == (5.0, "of long ago")  # the newest pictures, and it says that it is older:
+    assert fid.warning.startswith(OLDER)
 
 
 def test_sources_that_were_left_out_are_said(store: Store, filled: Filled) -> None:  # noqa: F811
