@@ -1,7 +1,7 @@
 """What a job needs from the store to make its shards: images, labels, weights, pairs."""
 
 from collections.abc import Iterator, Sequence
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from sqlalchemy import select
@@ -128,14 +128,7 @@ def score_shard(store: Store, payload: ScoreJob, plan: ShardPlan, threads: int, 
     with store.database.read() as connection:
         known = {row.id: row for row in connection.execute(query)}
     rows = [known[number] for number in wanted]
-    made, pictures, faults = [], [], []
-    for row in rows:
-        beat()
-        made.append(store.artifacts.read_png(row.image_sha))
-        attacked = reference == ATTACKED
-        picture = store.artifacts.read_png(row.original) if attacked else readable(store, row.source_sha, attack.model)
-        pictures.append(np.zeros_like(made[-1]) if picture is None else picture)
-        faults.append(NO_SOURCE if picture is None else "")
+    pictures, made, faults = _pictures(store, rows, reference, attack.model, beat)
     return ScoreShard(
         originals=np.stack(pictures),
         reconstructions=np.stack(made),
@@ -150,6 +143,21 @@ def score_shard(store: Store, payload: ScoreJob, plan: ShardPlan, threads: int, 
         names=tuple(row.name for row in rows),
         faults=tuple(faults),
     )
+
+
+def _pictures(
+    store: Store, rows: Sequence[Any], reference: str, spec: ModelSpec, beat: Beat
+) -> tuple[list[np.ndarray], list[np.ndarray], list[str]]:
+    """What is compared with, the reconstruction, and the fault of each pair."""
+    read = store.artifacts.read_png
+    pictures, made, faults = [], [], []
+    for row in rows:
+        beat()
+        made.append(read(row.image_sha))
+        picture = read(row.original) if reference == ATTACKED else readable(store, row.source_sha, spec)
+        pictures.append(np.zeros_like(made[-1]) if picture is None else picture)
+        faults.append(NO_SOURCE if picture is None else "")
+    return pictures, made, faults
 
 
 def true_class(name: str | None, label: int, source: str, spec: ModelSpec) -> str | None:

@@ -62,8 +62,7 @@ class Runner:
                 if not self.turn() and until_idle:
                     return
         finally:
-            if self._executor is not None:
-                self._executor.close()
+            self._let_workers_go()
 
     def turn(self) -> bool:
         """One round: poll, store, obey. False when there was nothing to do."""
@@ -119,17 +118,21 @@ class Runner:
 
     def _lose_workers(self, error: OSError) -> None:
         """Forget the workers and put the job back; it goes on from its checkpoints once they answer again."""
-        work, executor = self._work, self._executor
-        self._work, self._executor, self._lost = None, None, True
+        work, self._work, self._lost = self._work, None, True
         if work is not None:
             log.warning("job %d waits: the workers do not answer any more (%s)", work.job_id, error)
             with self.store.database.write() as connection:
                 let_go(connection, work.job_id, self.owner, "queued")
+        self._let_workers_go()
+
+    def _let_workers_go(self) -> None:
+        """On a busy machine a worker may take longer to end than Dask waits: it is a child, and ends with us."""
+        executor, self._executor = self._executor, None
         if executor is not None:
             try:
                 executor.close()
-            except OSError as second:
-                log.info("the lost workers could not be told to end (%s)", second)
+            except OSError as error:
+                log.warning("the workers could not be told to end, or not in time (%s)", error)
 
     def _reachable(self) -> bool:
         """False while the workers that were lost do not answer: jobs wait for them rather than fail."""
@@ -217,9 +220,8 @@ class Runner:
         if not self.store.settings.home.is_dir():
             log.info("%s is gone", self.store.settings.home)
             self.ending = True
-        if self._executor is not None and time.monotonic() - self._busy > IDLE_SECONDS:
-            self._executor.close()
-            self._executor = None
+        if time.monotonic() - self._busy > IDLE_SECONDS:
+            self._let_workers_go()
         time.sleep(POLL_SECONDS)
 
 

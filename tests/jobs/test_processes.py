@@ -124,6 +124,7 @@ def test_kill_9_changes_no_byte_of_the_real_attacks(dask: Store, start: Callable
         assert outcome(dask, job) == undisturbed(dask, attack=name, controls=1, **quick[name])
 
 
+@pytest.mark.timeout(900)  # of its own accord it waits for five starts of a worker, each an import of torch
 def test_a_worker_that_always_dies_fails_the_job_and_not_the_runner(dask: Store, start: Callable) -> None:
     # BAD_INPUTS 37; a worker killed for memory dies in the same way, by SIGKILL of its nanny or of the system
     bad = submit(dask, attack_job(dask, evil="crash", at=1), "crashes").job_id

@@ -410,3 +410,18 @@ def test_a_job_waits_for_workers_that_went_away_and_ends_once_they_are_back(
     assert (job_row(store, job).state, len(made)) == ("queued", 2)
     runner.run(until_idle=True)
     assert (job_row(store, job).state, len(outcome(store, job))) == ("done", 16)
+
+
+def test_workers_that_do_not_end_in_time_spoil_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under heavy load Dask's close raises: a runner whose jobs are all done ended with a traceback."""
+    job = submit(store, attack_job(store), "done all the same").job_id
+    runner = Runner(store)
+    workers = runner._workers()
+
+    def close() -> None:
+        InlineExecutor.close(workers)
+        raise TimeoutError("Worker process still alive")
+
+    monkeypatch.setattr(workers, "close", close)
+    runner.run(until_idle=True)
+    assert job_row(store, job).state == "done"
