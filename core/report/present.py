@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from core.errors import UserError
+from core.metrics.dreamsim import FOLDER as DREAMSIM
 from core.metrics.registry import METRICS, weights_hash
 from core.metrics.sets import SET_METRICS, set_weights_hash
+from core.models.judges import FOLDER as JUDGES
 from core.models.weights import WEIGHTS
 from core.report.names import short_name
 from core.settings import Settings
@@ -83,19 +85,16 @@ def _state(settings: Settings) -> str:
     kept = _states.get(settings)
     if kept is not None and now - kept[0] < KEPT_SECONDS:
         return kept[1]
+    paths = [settings.weights / f"{name}.safetensors" for name in WEIGHTS]
+    for folder in (JUDGES, DREAMSIM):
+        paths += sorted((settings.weights / folder).glob("*"))
     parts = []
-    for name in WEIGHTS:
+    for path in paths:
         try:
-            status = (settings.weights / f"{name}.safetensors").stat()
-            parts.append(f"{name} {status.st_mtime_ns} {status.st_size}")
+            status = path.stat()
+            parts.append(f"{path} {status.st_mtime_ns} {status.st_size}")
         except OSError:
             continue  # missing
-    for metric in METRICS.values():
-        if metric.files is not None:
-            try:
-                parts.append(f"{metric.name} {metric.files(settings)}")
-            except (UserError, OSError):
-                continue
     state = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     _states[settings] = (now, state)
     return state

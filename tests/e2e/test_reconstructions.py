@@ -115,7 +115,7 @@ def test_two_runs_beside_each_other(page: Page, app: App) -> None:
     expect(page.get_by_text("Run 1 against run 2")).to_be_visible()
     first = page.locator(".scores.beside").first
     assert first.locator("td.mark", has_text="◀︎").first.get_attribute("title") == "run 1 leaks more"
-    assert page.locator(".card-head b").first.inner_text() == "photo-000"  # perfect in run 1: the gap is infinite
+    expect(page.locator(".card-head b").first).to_have_text("photo-000")  # perfect in run 1: the gap is infinite
     page.get_by_role("radio", name="table").click()
     expect(page.get_by_test_id("stDataFrame")).to_be_visible()
     expect(page).to_have_url(re.compile("beside=2"))

@@ -189,9 +189,20 @@ def test_scores_of_another_version_are_left_out_in_words(app: Callable[..., AppT
     fill_store(store, originals=4, runs=1, labels=4)
     assert not [one.value for one in app(PAGE, x="mse").caption if "another version" in one.value]
     with store.database.write() as connection:
-        write_scores(connection, [StoredScore("pairing", 1, "attacked", "mse", METRICS["mse"].version, "b" * 64, 0.5)])
+        gone = schema.scores.c.metric == "mse", schema.scores.c.subject_id > 1
+        connection.execute(schema.scores.delete().where(*gone))
+        connection.execute(schema.scores.update().where(schema.scores.c.metric == "mse").values(metric_version="0"))
+        rows = [StoredScore("pairing", one, "attacked", "mse", METRICS["mse"].version, "", 0.5) for one in (2, 3)]
+        write_scores(connection, rows)
         bump(connection, "scores")
     test = app(PAGE, x="mse")
-    assert figures(test)["n"] == "1"
+    assert figures(test)["n"] == "2"
     (caption,) = [one.value for one in test.caption if "another version" in one.value]
-    assert caption.startswith("Left out: 3 of MSE")
+    assert caption.startswith("Left out: 1 of MSE")
+    with store.database.write() as connection:
+        rows = [StoredScore("pairing", one, "attacked", "mse", "0", "", 0.5) for one in (2, 3, 4)]
+        write_scores(connection, rows)
+        bump(connection, "scores")
+    test = app(PAGE, x="mse")
+    assert figures(test)["n"] == "4"
+    assert any("Being scored anew: MSE 2 of 4; until that is done" in one.value for one in test.caption)

@@ -106,12 +106,20 @@ def test_a_new_version_shows_at_once_when_it_is_as_full_and_an_old_one_comes_bac
 
 def test_weights_that_come_back_show_their_scores_again(store, filled, monkeypatch):
     name = "classifier_probability"
-    judges = {"here": "one"}
+    folder = store.settings.weights / "judges"
+    folder.mkdir(parents=True)
+
+    def put(*judges):
+        for path in folder.iterdir():
+            path.unlink()
+        for judge in judges:
+            (folder / judge).write_text(judge)
+        return weights_hash(name, store.settings)
+
     monkeypatch.setattr("core.report.present.KEPT_SECONDS", 0.0)
-    monkeypatch.setitem(METRICS, name, replace(METRICS[name], files=lambda _: judges["here"]))
-    one = weights_hash(name, store.settings)
-    judges["here"] = "two"
-    two = weights_hash(name, store.settings)
+    here = replace(METRICS[name], files=lambda _: " ".join(sorted(path.name for path in folder.iterdir())))
+    monkeypatch.setitem(METRICS, name, here)
+    two, one = put("first", "second"), put("first")
     pairings, version = run_table(store, 1, "").pairings, METRICS[name].version
 
     def shown():
@@ -121,13 +129,12 @@ def test_weights_that_come_back_show_their_scores_again(store, filled, monkeypat
 
     add(store, pairings, name, version, one, 0.1)
     add(store, pairings, name, version, two, 0.9)
-    judges["here"] = "one"
     assert shown() == [0.1] * 10  # though the others' rows are newer
-    judges["here"] = "two"  # a judge was added
+    put("first", "second")  # a judge was added
     assert shown() == [0.9] * 10
-    judges["here"] = "one"  # and removed: no row was written since
+    put("first")  # and removed: no row was written since
     assert shown() == [0.1] * 10
-    judges["here"] = "three"  # nothing is scored by these yet: the newest
+    put("third")  # nothing is scored by it yet: the newest
     assert shown() == [0.9] * 10
 
 
