@@ -22,6 +22,7 @@ CONTROL_WORDS = {
     "easy": "a control: the undefended easy case",
 }
 FEWEST = 3  # scores: a figure over fewer would tell one that is hidden until its card is answered
+UNDRAWN = "undrawn"  # in the session: fragments whose drawing a quick next answer may have cut off
 ANSWER_WORDS = {"yes": "recognisable", "no": "not", "unsure": "unsure"}
 
 
@@ -58,6 +59,7 @@ def draw_card(card: Card, look: Look, other: Card | None = None) -> None:
     for one in (card, other):
         if look.judged and one is not None:
             answer_field(one, f"run {one.run}: " if other is not None else "")
+    st.session_state.get(UNDRAWN, set()).discard(f"card_{card.reconstruction}")
 
 
 def is_visible(card: Card, look: Look) -> bool:
@@ -117,9 +119,10 @@ def store_answer(reconstruction: int) -> None:
         st.session_state[answer_key(reconstruction)] = None
         st.toast(_shared.plain(str(error)), icon=":material/error:")
         return
-    drawn = st.session_state.get("drawn_in", {}).get(reconstruction, [])
-    if drawn:
-        st.rerun(drawn)
+    undrawn = st.session_state.setdefault(UNDRAWN, set())
+    undrawn.update(st.session_state.get("drawn_in", {}).get(reconstruction, []))
+    if undrawn:
+        st.rerun(sorted(undrawn))
 
 
 def wording() -> str:

@@ -5,19 +5,20 @@ from html import escape
 
 import streamlit as st
 
-from core.report.beside import Sharing, duels
+from core.report.beside import Sharing, differences, duels
 from core.report.columns import run_table
 from core.report.groups import DIAGNOSTICS, group, in_order
 from core.report.names import arrow, short_name, unit
 from core.report.present import present_mark
 from core.report.records import Query
-from core.report.runs import changes
+from core.report.runs import changes, run
 from core.report.sets import SetScore, set_scores
 from core.report.summary import MetricSummary, run_summary
 from pages import _shared
 from pages._scores import HIDDEN, duels_html, explain
 from pages._shared import count, number
 
+MOST_DIFFERENCES = 6
 COUNTERS = ("scores", "reconstructions")
 HEADLINE = ("psnr", "ssim", "lpips_alex", "classifier_probability")
 
@@ -157,6 +158,9 @@ def duel_panel(query: Query, other: Sharing, least: int = 0) -> None:
     there = run_table(store, other.run, query.role, query.reference)
     with st.container(border=True, key="duels"):
         st.markdown(f"**Run {query.run} against run {other.run}**, over the {count(other.common)} originals of both")
+        differ = differences(run(store, query.run).payload, run(store, other.run).payload)
+        told = "; ".join(differ[:MOST_DIFFERENCES]) or "nothing: the same was asked for twice"
+        st.caption(_shared.plain(f"Run {query.run} / run {other.run} differ in {told}."))
         found = duels(here, there)
         if not found:
             st.caption("Nothing here is scored yet.")

@@ -13,7 +13,7 @@ from core.report.export import export_html
 from core.report.names import short_name
 from core.report.records import Card, CardPage, Query
 from core.report.references import references
-from core.report.runs import Run, run
+from core.report.runs import ACTIVE, Run, run
 from core.report.views import (
     answers_of,
     card,
@@ -72,6 +72,7 @@ def listing(query: Query, found: CardPage, look: _cards.Look) -> None:
         for shown in found.cards
         for one in (shown.reconstruction, *(other.reconstruction for other in beside_of(found, shown)))
     }
+    st.session_state[_cards.UNDRAWN] = set()
     _pictures.start_waiting()
     with st.grid("auto", min_column_width=235 if query.beside is None else 300):
         for one in found.cards:
@@ -168,10 +169,25 @@ def caption(query: Query, look: _cards.Look) -> None:
         )
 
 
+def state(run_id: int) -> tuple[object, ...]:
+    """What this page has to say of a run that goes on: its state, its scoring's, and whether anything came out."""
+    now = run(_shared.get_store(), run_id)
+    return now.state, now.scoring, bool(role_counts(_shared.get_store(), run_id))
+
+
+@st.fragment(run_every=_progress.POLL_SECONDS)
+def watch(run_id: int, seen: tuple[object, ...]) -> None:
+    """Draw the page anew once a run that goes on, or its scoring, has come to another state."""
+    if state(run_id) != seen:
+        st.rerun()
+
+
 def body(current: Run, opened: Card | None, place: DeltaGenerator) -> None:
     """Everything below the picker, for a run that exists; `place` takes the choice of the run beside it."""
     store = _shared.get_store()
     row = head(current)
+    if current.live or current.scoring in ACTIVE:
+        watch(current.id, state(current.id))
     roles = role_counts(store, current.id)
     if not roles:
         _shared.empty_state(
@@ -193,11 +209,11 @@ def body(current: Run, opened: Card | None, place: DeltaGenerator) -> None:
 
 def closely(current: Run, opened: Card, choices: _controls.Choices) -> None:
     """One reconstruction; the list's controls are folded away below it, so that they keep their place in the link."""
-    top = st.container()
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    row, top = st.container(horizontal=True, vertical_alignment="bottom"), st.container()
+    with row:
         _controls.reference_control(choices)
-        _detail.link(opened)
         _controls.scores_switch()
+        _detail.link(opened)
     with st.expander("Order and filter of previous and next, and what the list shows"):
         _controls.order_controls(choices)
         with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -235,6 +251,8 @@ def overview(current: Run, choices: _controls.Choices, missing: Mapping[str, str
         st.fragment(_verdict.panel, key="verdict")(current.id)
         cut = st.session_state.get("cut")
         metric = st.session_state.get("metric") or DEFAULT_METRIC
+        if query.reference != "attacked":
+            st.caption("Headline, controls and pictures above compare with the attacked pixels, as always.")
         _effort.panel(current, metric, DEFAULT_VALUE if cut is None else cut)
     with middle:
         if len(run_table(store, current.id, query.role).ids) >= look.least:

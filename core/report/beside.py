@@ -1,6 +1,8 @@
 """Two runs of the same originals, side by side: which of them leaks more of what."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sqlalchemy import func, select
@@ -52,6 +54,37 @@ def sharing(store: Store, run: int) -> tuple[Sharing, ...]:
     )
     with store.database.read() as connection:
         return tuple(Sharing(int(row[0]), row[1], int(row[2])) for row in connection.execute(statement))
+
+
+def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> tuple[str, ...]:
+    """What two runs were asked for differently, from their payloads: "iterations 45 / 14" for each setting.
+
+    Nested settings go by their own name; the originals and their hashes are no settings.
+    """
+    first, second = dict(_flat(here)), dict(_flat(there))
+    names = [name for name in {**first, **second} if first.get(name) != second.get(name)]
+    return tuple(
+        f"{name.rpartition('.')[2].replace('_', ' ')} {_told(first, name)} / {_told(second, name)}" for name in names
+    )
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        elif name not in ("originals", "original_hashes"):
+            yield f"{before}{name}", value
+
+
+def _told(values: Mapping[str, Any], name: str) -> str:
+    if name not in values:
+        return "none"
+    value = values[name]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = (
+            ", ".join(str(one.get("name", one)) if isinstance(one, Mapping) else str(one) for one in value) or "none"
+        )
+    return str(value)[:60]
 
 
 def paired_rows(here: RunTable, there: RunTable) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from core.storage import schema
+from core.storage.database import bump
 from tests.e2e.conftest import App
 from tests.filled_store import fill_store
 
@@ -130,3 +132,37 @@ def test_a_narrow_screen_scrolls_only_downwards(page: Page, app: App, query: str
     expect(page.locator(".scores").first).to_be_visible()
     expect(page.locator("h1")).to_be_visible()
     assert no_sideways_scroll(page)
+
+
+def test_a_run_that_goes_on_is_followed_without_a_reload(page: Page, app: App) -> None:
+    def become(state: str) -> None:
+        with app.store.database.write() as connection:
+            connection.execute(schema.jobs.update().where(schema.jobs.c.id == 2).values(state=state))
+            bump(connection, "jobs")
+
+    badge = page.locator(".stMarkdownBadge").first
+    become("running")
+    try:
+        open_page(page, app, "run=2")
+        expect(badge).to_contain_text("running")
+    finally:
+        become("done")
+    expect(badge).to_contain_text("done")
+
+
+def test_quick_answers_leave_no_card_behind(page: Page, app: App) -> None:
+    page.goto(f"{app.url}/reconstructions?annotator=Quick&run=2")
+    cards = page.locator(".hidden-scores")
+    expect(cards).to_have_count(12)
+    buttons = page.get_by_role("radio", name="not", exact=True)
+    expect(buttons).to_have_count(12)
+    for place in range(6):
+        buttons.nth(place).click()  # as fast as the browser takes them, while earlier ones are still being stored
+    expect(cards).to_have_count(6)
+
+
+def test_the_closer_view_opens_at_its_top(page: Page, app: App) -> None:
+    open_page(page, app, "run=1")
+    page.get_by_role("button", name="Look closer").last.click()
+    expect(page.locator(".compare img.over")).to_have_js_property("complete", True)
+    expect(page.get_by_role("button", name="All of the run")).to_be_in_viewport()

@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import UserError
 from core.metrics.registry import METRICS
-from core.report.beside import better, comparable_metrics, duels, median, paired_rows, sharing
+from core.report.beside import better, comparable_metrics, differences, duels, median, paired_rows, sharing
 from core.report.columns import run_table
 from core.report.records import Query
 from core.report.views import reconstruction_page
@@ -111,3 +111,15 @@ def test_pages_beside_hold_the_shared_originals_in_order_of_the_gap(store, fille
     assert gaps[0] == INF
     with pytest.raises(UserError, match="between two runs"):
         reconstruction_page(store, replace(query, beside=None))
+
+
+def test_what_two_runs_were_asked_for_differently_by_hand():
+    here = {"attack": "dlg", "config": {"iterations": 45, "restarts": 2}, "originals": [1], "threat": {"defences": []}}
+    there = {
+        "attack": "dlg",
+        "config": {"iterations": 14},
+        "originals": [2],
+        "threat": {"defences": [{"name": "clip"}]},
+    }
+    assert differences(here, there) == ("iterations 45 / 14", "restarts 2 / none", "defences none / clip")
+    assert differences(here, here) == ()

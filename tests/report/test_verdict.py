@@ -206,3 +206,16 @@ def test_infinite_scores_count_and_sort_first():
     found = verdict(attacked(30.0, math.inf) + LOW_CONTROLS, PSNR)
     assert found.leaked == 2
     assert found.worst[0].score == math.inf
+
+
+def test_few_answers_never_say_that_an_attack_shows_nothing_and_the_score_stands_beside_them():
+    # one of three was looked at and not recognised; two of three pass the threshold all the same
+    rows = [answered(1, 0, 1, score=30.0), *attacked(25.0, 9.0, start=2)]
+    found = verdict(rows + LOW_CONTROLS, PSNR)
+    assert (found.outcome, found.basis) == ("nothing shown", "few answers")
+    assert not any("showed no leakage" in note for note in found.notes)
+    assert any("Too little has been answered" in note for note in found.notes)
+    assert "By score alone, 2 of 3 originals have PSNR ≥ 20 dB." in found.notes
+    whole = verdict([answered(i, 0, 3, score=9.0) for i in (1, 2)] + LOW_CONTROLS, PSNR)
+    assert any("showed no leakage" in note for note in whole.notes)
+    assert "By score alone, 0 of 2 originals have PSNR ≥ 20 dB." in whole.notes
