@@ -13,8 +13,9 @@ from core.metrics.registry import METRICS, missing_here
 from core.models.catalogue import CATALOGUE
 from core.report import threat_words
 from core.report.names import short_name
-from core.report.runs import Curve, Run, curve, frames, remaining_seconds
-from core.report.views import without_weights
+from core.report.runs import ACTIVE, Curve, Run, curve, frames, remaining_seconds
+from core.report.runs import run as run_of
+from core.report.views import role_counts, without_weights
 from pages import _shared
 
 POLL_SECONDS = 1.5  # a live panel's clock; a resting one does not poll
@@ -206,3 +207,23 @@ def _curve_text(found: Curve) -> str:
         f"Loss curve: the median over the updates went from {_shared.number(first)} at step {found.steps[0]} "
         f"to {_shared.number(last)} at step {found.steps[-1]}"
     )
+
+
+# --- elsewhere --------------------------------------------------------------------------------------------
+def follow(current: Run) -> None:
+    """Have the page that shows this run drawn anew when the run, or its scoring, comes to another state."""
+    if current.live or current.scoring in ACTIVE:
+        _watch(current.id, _state(current.id))
+
+
+def _state(run_id: int) -> tuple[object, ...]:
+    """What a page has to say of a run that goes on: its state, its scoring's, and whether anything came out."""
+    store = _shared.get_store()
+    now = run_of(store, run_id)
+    return now.state, now.scoring, bool(role_counts(store, run_id))
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def _watch(run_id: int, seen: tuple[object, ...]) -> None:
+    if _state(run_id) != seen:
+        st.rerun()

@@ -13,7 +13,7 @@ from core.report.export import export_html
 from core.report.names import short_name
 from core.report.records import Card, CardPage, Query
 from core.report.references import references
-from core.report.runs import ACTIVE, Run, run
+from core.report.runs import Run, run
 from core.report.views import (
     answers_of,
     card,
@@ -169,25 +169,11 @@ def caption(query: Query, look: _cards.Look) -> None:
         )
 
 
-def state(run_id: int) -> tuple[object, ...]:
-    """What this page has to say of a run that goes on: its state, its scoring's, and whether anything came out."""
-    now = run(_shared.get_store(), run_id)
-    return now.state, now.scoring, bool(role_counts(_shared.get_store(), run_id))
-
-
-@st.fragment(run_every=_progress.POLL_SECONDS)
-def watch(run_id: int, seen: tuple[object, ...]) -> None:
-    """Draw the page anew once a run that goes on, or its scoring, has come to another state."""
-    if state(run_id) != seen:
-        st.rerun()
-
-
 def body(current: Run, opened: Card | None, place: DeltaGenerator) -> None:
     """Everything below the picker, for a run that exists; `place` takes the choice of the run beside it."""
     store = _shared.get_store()
     row = head(current)
-    if current.live or current.scoring in ACTIVE:
-        watch(current.id, state(current.id))
+    _progress.follow(current)
     roles = role_counts(store, current.id)
     if not roles:
         _shared.empty_state(

@@ -164,9 +164,8 @@ def verdict(evidence: Sequence[Evidence], threshold: Threshold) -> Verdict:
 def _by_score(attacked: Sequence[Evidence], basis: Basis, threshold: Threshold) -> list[str]:
     """Where people decide: what the threshold says beside them, which their answers so far may not have reached."""
     judged, leaked = _count(attacked, "threshold", threshold)
-    if basis not in ("people", "few answers") or not judged:
-        return []
-    return [f"By score alone, {len(leaked)} of {len(judged)} originals have {threshold}."]
+    told = [f"By score alone, {len(leaked)} of {len(judged)} originals have {threshold}."]
+    return told if basis in ("people", "few answers") and judged else []
 
 
 def control_name(role: str, alone: bool) -> str:
