@@ -55,10 +55,8 @@ def published(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_download_that_fails_is_one_sentence_and_can_be_tried_again(settings: Settings) -> None:
     assert fetched(settings, NAME) == Fetch()
-    began = time.monotonic()
     start(settings, NAME)
     start(settings, NAME)  # a second press changes nothing
-    assert time.monotonic() - began < 5
     assert fetched(settings, NAME).running
     wait_for(lambda: not fetched(settings, NAME).running)
     failed = fetched(settings, NAME)
