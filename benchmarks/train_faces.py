@@ -22,7 +22,7 @@ from core.images.picture import Prepared
 from core.models.build import build_model
 from core.models.presets import FACE_SPECS, MODELS
 from core.models.spec import ModelSpec
-from core.models.training import TrainingConfig, accuracy, normalised, train
+from core.models.training.simple import TrainingConfig, accuracy, normalised, train
 
 CONFIGS = {
     "lenet-faces": TrainingConfig(epochs=150, learning_rate=0.05),

@@ -26,7 +26,7 @@ from core.images.picture import Prepared
 from core.images.samples import SAMPLES
 from core.models.judges import BUNDLED
 from core.models.spec import ModelSpec
-from core.models.training import TrainingConfig, accuracy, train
+from core.models.training.simple import TrainingConfig, accuracy, train
 
 ARGUMENTS = {"base": 8}  # an eighth of ResNet20-4's width: 70,000 parameters
 

@@ -15,6 +15,7 @@ class Settings:
     home: Path  # everything the app writes: database, images, weights, logs
     database_url: str  # SQLAlchemy URL; SQLite under home unless SEMSIGHT_DATABASE_URL is set
     weights: Path  # where pretrained weights are looked for first
+    datasets: Path  # where data sets are kept: NAME/ holds the files of one as their publisher names them
     scheduler: str | None  # address of a Dask scheduler; None starts a LocalCluster
     executor: str  # "dask" or "inline"
     device: str  # "auto", "cpu", "cuda", "cuda:1"
@@ -42,6 +43,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         home=home,
         database_url=env.get("SEMSIGHT_DATABASE_URL") or f"sqlite:///{home / 'semsight.db'}",
         weights=Path(env.get("SEMSIGHT_WEIGHTS") or home / "weights").expanduser().absolute(),
+        datasets=Path(env.get("SEMSIGHT_DATASETS") or home / "datasets").expanduser().absolute(),
         scheduler=env.get("SEMSIGHT_SCHEDULER") or None,
         executor=executor,
         device=env.get("SEMSIGHT_DEVICE", "auto"),

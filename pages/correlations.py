@@ -242,9 +242,10 @@ def own_results(store: Store) -> None:
     scores = cached_scores(store, url, (present_mark(store.settings), *seen[1:]), metrics, run, reference)
     frame = with_recognition(scores, cached_recognition(store, url, seen[0], blind_only))
     beside = given_beside(store, url, seen[0], frame) if blind_only else 0
-    figures(relate(frame, x, y, beside), RECOGNITION in (x.name, y.name))
-    if other := other_version_words(scores):
-        st.caption(other)
+    with st.container():  # of its own: however many lines stand in it, the plot keeps its place, and with it its zoom
+        figures(relate(frame, x, y, beside), RECOGNITION in (x.name, y.name))
+        if other := other_version_words(scores):
+            st.caption(other)
     plot_panel(frame, x, y)
     st.caption(
         "More leakage is to the right and up on every axis, so a score of which lower means more leakage runs "

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 from core.errors import UserError
+from core.images.dataset import DataChoice
 from core.leakage.threat import ThreatModel
 from core.models.spec import ModelSpec
 
@@ -56,12 +57,40 @@ class RescoreJob(ScoreJob):
     present: tuple[str, ...] = ()  # "metric version weights" of each metric
 
 
-Payload = AttackJob | ScoreJob
+@dataclass(frozen=True)
+class TrainJob:
+    """Train a victim on these images; each chosen epoch's weights and the last become models of the store."""
+
+    kind: ClassVar[str] = "train"
+    type_tag: ClassVar[str] = "train"
+    version: ClassVar[int] = 1
+
+    model: ModelSpec  # what is trained: drawn from its init_seed, or from the weights that it names
+    data: DataChoice  # with its fingerprint
+    recipe: dict[str, Any]  # every field of a core.models.training.recipe.Recipe
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class CampaignJob:
+    """A grid of settings, run as one: the runner asks for its trainings and attacks as their turn comes."""
+
+    kind: ClassVar[str] = "campaign"
+    type_tag: ClassVar[str] = "campaign"
+    version: ClassVar[int] = 1
+
+    plan: dict[str, Any]  # core.campaigns.plan.Campaign as a dict
+    device: str = "auto"
+
+
+Payload = AttackJob | ScoreJob | TrainJob | CampaignJob
 SCORING = (ScoreJob.kind, RescoreJob.kind)  # kinds of jobs that score a run
-PAYLOADS: dict[str, type[AttackJob] | type[ScoreJob]] = {
+PAYLOADS: dict[str, type[Payload]] = {
     "attack": AttackJob,
     "score": ScoreJob,
     "rescore": RescoreJob,
+    "train": TrainJob,
+    "campaign": CampaignJob,
 }
 
 
@@ -83,6 +112,10 @@ def from_json(type_tag: str, version: int, text: str) -> Payload:
         values["config"] = renamed(values["attack"], values["config"])
         values["model"] = ModelSpec.from_json(json.dumps(values["model"]))
         values["threat"] = ThreatModel.from_dict(values["threat"])
+    if kind is TrainJob:
+        values["model"] = ModelSpec.from_json(json.dumps(values["model"]))
+        data: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values["data"].items()}
+        values["data"] = DataChoice(**data)
     restored: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return kind(**restored)
 

@@ -121,7 +121,9 @@ class JobWork:
         if isinstance(self.payload, AttackJob):
             space = room(self.store.settings, self.payload.device)
             return plan_attack(self.payload, original_labels(self.store, self.payload), space)
-        return score_work.plan(self.store, self.payload, self.beat)
+        if isinstance(self.payload, ScoreJob):
+            return score_work.plan(self.store, self.payload, self.beat)
+        raise JobFailed(f"This version cannot run jobs of the kind {self.payload.kind} yet.")
 
     def _insert(self, connection: Connection, position: int, plan: ShardPlan, parent: int | None = None) -> None:
         values = {"job_id": self.job_id, "position": position, "role": plan.role, "plan": plan.to_json()}
@@ -156,6 +158,8 @@ class JobWork:
         settings, artifacts = self.store.settings, self.store.artifacts
         if isinstance(self.payload, ScoreJob):
             return score_work.shard_bytes(self.store, self.payload, plan, self.beat)
+        if not isinstance(self.payload, AttackJob):
+            raise TypeError(f"A job of the kind {self.payload.kind} has no shard of an attack.")
         kept = row.checkpoint_sha if row.checkpoint_sha and artifacts.exists(row.checkpoint_sha) else None
         return attack_shard(
             self.payload,

@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from core.errors import UserError
 from core.storage.schema import changes
 
-HEAD = "0001"  # the newest migration; a test compares it with the scripts
+HEAD = "0002"  # the newest migration; a test compares it with the scripts
 BUSY_MILLISECONDS = 30_000
 WRITE_LOCK, UPGRADE_LOCK = 7_316_001, 7_316_002  # PostgreSQL advisory locks; arbitrary, but ours
 

@@ -39,6 +39,9 @@ models = Table(
     Column("identity", SHA, nullable=False, unique=True),  # sha256 of spec (which names the weights)
     Column("weights_sha", SHA),  # safetensors artifact; NULL when the preset draws its weights
     Column("origin", String(200), nullable=False),
+    Column("job_id", Integer, ForeignKey("jobs.id")),  # the training that made it
+    Column("epoch", Integer),  # of that training
+    Column("facts", Text),  # JSON: accuracy, train_accuracy, parameters, dataset, recipe, epsilon, …
     Column("created", Float, nullable=False),
 )
 originals = Table(
@@ -110,6 +113,27 @@ job_progress = Table(  # the loss curve: thinned, one row every few steps
     Column("step", Integer, primary_key=True),
     Column("time", Float, nullable=False),
     Column("losses", Text, nullable=False),  # JSON: lowest loss of each target, "NaN" written as null
+)
+training_epochs = Table(  # the training curve: one row an epoch
+    "training_epochs",
+    metadata,
+    Column("job_id", Integer, ForeignKey("jobs.id"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("time", Float, nullable=False),
+    Column("facts", Text, nullable=False),  # JSON of core.models.training.progress.EpochRow
+)
+campaign_settings = Table(  # the rows of a campaign's table, in the order of its plan
+    "campaign_settings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("campaign_id", Integer, ForeignKey("jobs.id"), nullable=False),  # the job of kind campaign
+    Column("position", Integer, nullable=False),
+    Column("title", String(300), nullable=False),
+    Column("parts", Text, nullable=False),  # JSON: names of data, victim, recipe, threat, attack within the plan
+    Column("train_job_id", Integer, ForeignKey("jobs.id")),  # NULL: nothing to train, or not asked for yet
+    Column("attack_job_id", Integer, ForeignKey("jobs.id"), index=True),  # NULL: not asked for yet
+    Column("error", Text),  # why it has no run, in one sentence
+    UniqueConstraint("campaign_id", "position"),
 )
 previews = Table(
     "previews",

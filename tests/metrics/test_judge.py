@@ -19,7 +19,7 @@ from core.models.build import build_model, load_weights
 from core.models.judges import find_judges
 from core.models.presets import PRESETS
 from core.models.spec import ModelSpec
-from core.models.training import normalised
+from core.models.training.simple import normalised
 from core.settings import Settings
 from tests.models.test_judges import SPEC, put_judge
 

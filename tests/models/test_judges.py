@@ -22,7 +22,7 @@ from core.images.samples import sample_pictures
 from core.models.build import build_model, load_weights
 from core.models.judges import BUNDLED, find_judges
 from core.models.spec import ModelSpec
-from core.models.training import accuracy
+from core.models.training.simple import accuracy
 from core.settings import Settings, load_settings
 
 NAMES = ["lfw-even", "lfw-odd", "photos-even", "photos-odd"]

@@ -14,7 +14,7 @@ from core.models import presets
 from core.models.build import build_model, load_weights
 from core.models.presets import FACE_SPECS, MODELS, PRESETS, preset_summary, preset_weights, training_record
 from core.models.spec import ModelSpec
-from core.models.training import TrainingConfig, accuracy, normalised, train
+from core.models.training.simple import TrainingConfig, accuracy, normalised, train
 
 FACES = list(FACE_SPECS)
 
