@@ -27,7 +27,7 @@ from core.metrics.scoring import MOST_NETWORK_PIXELS, score_pairs
 from core.settings import Settings
 from core.storage.artifacts import decode_png
 
-PATHS = ("home", "weights", "torch_cache")  # of Settings
+PATHS = ("home", "weights", "datasets", "torch_cache")  # of Settings
 
 
 def main() -> None:
