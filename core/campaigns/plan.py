@@ -174,7 +174,10 @@ class Setting:
 
     @property
     def threat_model(self) -> ThreatModel:
-        """The threat model with the training's augmentation in front of its defences, where it is wanted."""
+        """The threat model with the training's augmentation in front of its defences, where it is wanted.
+
+        The data's size must be known: the crop is padded by an eighth of it.
+        """
         recipe = self.training.recipe if self.training else None
         if not self.threat.augmented or recipe is None:
             return self.threat.model
