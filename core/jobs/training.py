@@ -20,9 +20,7 @@ from core.settings import Settings
 from core.storage.schema import models
 from core.storage.store import Store
 
-MOST_PIXEL_BYTES = (
-    16 << 30
-)  # of a training's pixels: they are held in memory, once by the runner and once by the worker
+MOST_PIXEL_BYTES = 16 << 30  # of the pixels of a training: the worker holds them in memory, and once more as its shard
 SPARE_BYTES = 256 << 20  # of the disk that a training leaves free
 GUESSED_PARAMETERS = 30_000_000  # of an architecture whose size is not known without building it
 TITLE = "train "  # a training's title begins so; what follows names its models
@@ -115,7 +113,7 @@ def check_recipe(recipe: Recipe, spec: ModelSpec) -> None:
     wrong = [epoch for epoch in kept if not 1 <= epoch <= recipe.epochs]
     if wrong:
         raise UserError(
-            f"Epoch {wrong[0]} cannot be kept of a training of {recipe.epochs} epochs; keep some of 1 to {recipe.epochs}."
+            f"Epoch {wrong[0]} cannot be kept of {recipe.epochs} epochs; name some of 1 to {recipe.epochs}."
         )
     if recipe.defence == "dp-sgd" and CATALOGUE[spec.architecture].batchnorm:
         raise UserError(
@@ -199,8 +197,8 @@ def _check_room(settings: Settings, spec: ModelSpec, recipe: Recipe, images: int
     pixels = images * spec.height * spec.width * spec.channels
     if pixels > MOST_PIXEL_BYTES:
         raise UserError(
-            f"{images:,} images of {spec.width}×{spec.height} are {pixels / 2**30:.1f} GiB, and a training takes at most "
-            f"{MOST_PIXEL_BYTES >> 30} GiB; choose fewer images or a smaller size."
+            f"{images:,} images of {spec.width}×{spec.height} are {pixels / 2**30:.1f} GiB, and a training takes at "
+            f"most {MOST_PIXEL_BYTES >> 30} GiB; choose fewer images or a smaller size."
         )
     # the weights of each kept epoch and the last; two checkpoints at once, each with the optimiser's own numbers
     needed = pixels + weights_bytes(spec) * (len(recipe.kept) + 1 + 2 * 3) + SPARE_BYTES
