@@ -31,10 +31,10 @@ def claim(connection: Connection, owner: str, lease_seconds: float) -> Row[tuple
     place = owner.rpartition(":")[0]
     ours = jobs.c.lease_owner.startswith(f"{place}:", autoescape=True) & (jobs.c.lease_owner != owner)
     free = _free()
-    lost = or_(jobs.c.lease_until < now, jobs.c.lease_owner.is_(None), ours)
-    orphan = and_(jobs.c.state == "running", jobs.c.kind != "campaign", lost)
+    orphan = and_(jobs.c.state == "running", or_(jobs.c.lease_until < now, jobs.c.lease_owner.is_(None), ours))
+    work = jobs.c.kind != "campaign"  # a campaign is advanced between jobs (core.jobs.runner) and computes nothing
     order = (case((jobs.c.kind == "score", 0), (jobs.c.kind == "rescore", 2), else_=1), jobs.c.id)
-    row = connection.execute(select(jobs).where(or_(free, orphan)).order_by(*order).limit(1)).first()
+    row = connection.execute(select(jobs).where(work, or_(free, orphan)).order_by(*order).limit(1)).first()
     if row is None:
         return None
     connection.execute(
