@@ -10,11 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, select, update
+from sqlalchemy import Connection, and_, func, select, update
 
 from core.campaigns.parse import parse
 from core.campaigns.plan import Campaign, Setting, expand
@@ -26,40 +24,13 @@ from core.jobs.payloads import CampaignJob
 from core.jobs.queue import submit_within
 from core.jobs.sources import Beat, still
 from core.jobs.training import submit_training
+from core.storage.campaigns import FAILED, SettingState, setting_states
 from core.storage.database import bump
 from core.storage.schema import campaign_settings, jobs
 from core.storage.store import Store
 
 log = logging.getLogger("semsight.runner")
-FAILED = ("failed", "cancelled")
 UNREADABLE = (ValueError, LookupError, TypeError, OSError)  # what a broken row or a lost file raises
-
-
-@dataclass(frozen=True)
-class _State:
-    """Where one setting is. scoring: state of the newest score job of its attack."""
-
-    row: Row[Any]
-
-    @property
-    def over(self) -> bool:
-        """Nothing of it is left to do."""
-        one = self.row
-        if one.error is not None or one.attack_state in FAILED:
-            return True
-        return one.attack_state == "done" and one.scoring not in ("queued", "running", "paused")
-
-    @property
-    def failed(self) -> bool:
-        """Over without scores."""
-        return self.over and (self.row.attack_state != "done" or self.row.scoring in FAILED)
-
-    @property
-    def busy(self) -> bool:
-        """A training or attack of it is in the queue or at work."""
-        going = ("queued", "running")
-        training = self.row.attack_job_id is None and self.row.error is None and self.row.train_state in going
-        return bool(training or self.row.attack_state in going)
 
 
 def advance(store: Store, beat: Beat = still) -> bool:
@@ -88,7 +59,7 @@ def _start(store: Store, ids: list[int]) -> None:
 
 
 def _advance(store: Store, campaign_id: int, payload: str, beat: Beat) -> bool:
-    states = _states(store, campaign_id)
+    states = setting_states(store, campaign_id)
     if all(state.over for state in states):
         _end(store, campaign_id, states)
         return True
@@ -101,15 +72,15 @@ def _advance(store: Store, campaign_id: int, payload: str, beat: Beat) -> bool:
         _end(store, campaign_id, states, f"Its stored plan cannot be read any more ({error}); launch it anew.")
         return True
     for state in states:
-        if state.over or state.row.attack_job_id is not None or state.row.train_state == "paused":
+        if state.over or state.attack_job is not None or state.train_state == "paused":
             continue  # what somebody paused by hand waits for them, and the others go on
         beat()
         try:
-            _ask(store, campaign_id, campaign, settings, state.row)
+            _ask(store, campaign_id, campaign, settings, state)
         except UNREADABLE as error:
-            log.warning("campaign %d: %s cannot run", campaign_id, state.row.title, exc_info=True)
+            log.warning("campaign %d: %s cannot run", campaign_id, state.title, exc_info=True)
             said = str(error) if isinstance(error, UserError) else f"It could not be prepared ({error})."
-            _note(store, state.row.id, said)
+            _note(store, state.id, said)
         return True
     return False  # all that is left is paused, or being scored
 
@@ -120,35 +91,7 @@ def _plan(payload: str) -> tuple[Campaign, tuple[Setting, ...]]:
     return campaign, expand(campaign)
 
 
-def _states(store: Store, campaign_id: int) -> list[_State]:
-    """All settings in order, in one query."""
-    training, attack, score, newest = (jobs.alias(name) for name in ("training", "attack", "score", "newest"))
-    last = (
-        select(func.max(newest.c.id))
-        .where(newest.c.parent_id == attack.c.id, newest.c.kind == "score")
-        .correlate(attack)
-        .scalar_subquery()
-    )
-    one = campaign_settings
-    statement = (
-        select(
-            one,
-            training.c.state.label("train_state"),
-            training.c.error.label("train_error"),
-            attack.c.state.label("attack_state"),
-            score.c.state.label("scoring"),
-        )
-        .outerjoin(training, training.c.id == one.c.train_job_id)
-        .outerjoin(attack, attack.c.id == one.c.attack_job_id)
-        .outerjoin(score, score.c.id == last)
-        .where(one.c.campaign_id == campaign_id)
-        .order_by(one.c.position)
-    )
-    with store.database.read() as connection:
-        return [_State(row) for row in connection.execute(statement)]
-
-
-def _ask(store: Store, campaign_id: int, campaign: Campaign, settings: tuple[Setting, ...], row: Row[Any]) -> None:
+def _ask(store: Store, campaign_id: int, campaign: Campaign, settings: tuple[Setting, ...], row: SettingState) -> None:
     """Ask for what the setting lacks next; a training is asked for once, for all settings that attack its victim."""
     setting = settings[row.position]
     trained = setting.recipe is not None
@@ -161,9 +104,9 @@ def _ask(store: Store, campaign_id: int, campaign: Campaign, settings: tuple[Set
         return
     if trained and row.train_state in FAILED:
         why = row.train_error or "it was cancelled"
-        _note(store, row.id, f"Its training (job {row.train_job_id}) did not finish: {why}")
+        _note(store, row.id, f"Its training (job {row.train_job}) did not finish: {why}")
         return
-    request = attack_request(store, campaign, setting, row.train_job_id)
+    request = attack_request(store, campaign, setting, row.train_job)
     payload = prepare_attack(store, request)
     with store.database.write() as connection:
         submitted = submit_within(connection, payload, f"{setting.title} · {title(request)}", parent=campaign_id)
@@ -190,7 +133,7 @@ def _note(store: Store, setting_id: int, sentence: str) -> None:
         bump(connection, "jobs")
 
 
-def _end(store: Store, campaign_id: int, states: list[_State], sentence: str | None = None) -> None:
+def _end(store: Store, campaign_id: int, states: list[SettingState], sentence: str | None = None) -> None:
     """Done, with the number of settings that failed in its sentence; failed where all did."""
     failed = sum(state.failed for state in states)
     if sentence is None and failed:

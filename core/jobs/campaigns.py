@@ -12,14 +12,14 @@ from sqlalchemy import Connection, and_, insert, select, update
 
 from core.campaigns.parse import to_tables
 from core.campaigns.plan import ASK_ABOVE, Campaign, expand
+from core.campaigns.size import check_room, size_of
 from core.errors import UserError
 from core.jobs.payloads import SCORING, CampaignJob
 from core.jobs.queue import ENDED, Submitted, Wanted, submit_within
+from core.storage.campaigns import LIVE
 from core.storage.database import bump
 from core.storage.schema import campaign_settings, jobs
 from core.storage.store import Store
-
-LIVE = ("queued", "running", "paused")
 
 
 def submit_campaign(store: Store, campaign: Campaign, *, confirm: bool = False, anew: bool = False) -> Submitted:
@@ -37,7 +37,8 @@ def submit_campaign(store: Store, campaign: Campaign, *, confirm: bool = False, 
             f"This campaign has {len(settings):,} settings, each a run of its own; confirm that you mean it, or leave "
             "some of it out."
         )
-    check_campaign(store, campaign)
+    found = check_campaign(store, campaign)
+    check_room(size_of(campaign, found), store.settings.home)
     payload = CampaignJob(plan=to_tables(campaign), device=campaign.device)
     with store.database.write() as connection:
         submitted = submit_within(connection, payload, campaign.name, anew=anew)
