@@ -50,7 +50,7 @@ def prepared_images(settings: Settings, choice: DataChoice, spec: ModelSpec, bea
     folder = settings.home / FOLDER / prepared_key(choice, spec)
     kept = _read(folder)
     if kept is None:
-        images, labels, held_images, held_labels, names = training_images(settings, choice, spec, beat=beat)
+        images, labels, held_images, held_labels, names = training_images(settings, choice, spec, beat=lambda _done, _total: beat())
         made = Prepared(images, labels, held_images, held_labels, tuple(names))
         _keep(folder, made)
         kept = _read(folder) or made
