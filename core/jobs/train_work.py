@@ -76,7 +76,7 @@ KIND = Kind(plan, shard_bytes, writes)
 
 
 def trained_facts(payload: TrainJob, row: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """What is told of a stored model: its epoch's row, and what the worker said. Numbers that are not finite are None."""
+    """What is told of a stored model: its epoch's row, and what the worker said. What is no finite number is None."""
     recipe = Recipe.from_dict(payload.recipe)
     facts: dict[str, Any] = {name: _number(value) for name, value in row.items()}
     record = values.get("record", {})
