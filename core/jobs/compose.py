@@ -53,7 +53,7 @@ def preset_model(name: str) -> tuple[ModelSpec, bytes | None]:
 
 
 def stored_model(store: Store, model_id: int) -> tuple[ModelSpec, bytes | None, str]:
-    """Spec, weights and name of a model of the store, such as a trained victim; UserError when it or its file is gone."""
+    """Spec, weights and name of a model of the store, such as a trained victim; UserError when it is gone."""
     row_of = select(models.c.spec, models.c.name).where(models.c.id == model_id)
     with store.database.read() as connection:
         row = connection.execute(row_of).first()

@@ -94,7 +94,10 @@ def training(store: Store, job_id: int) -> TrainingView:
 def epoch_row(text: str) -> EpochRow:
     """An EpochRow as it was stored; what was no finite number is NaN again."""
     values: dict[str, Any] = json.loads(text)
-    return EpochRow(**{k: math.nan if v is None and k != "epsilon" else v for k, v in values.items()})
+    for name, value in values.items():
+        if value is None and name != "epsilon":
+            values[name] = math.nan
+    return EpochRow(**values)
 
 
 def _from_epochs(job: TrainingJob, times: Sequence[float]) -> float | None:
