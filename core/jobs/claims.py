@@ -32,8 +32,9 @@ def claim(connection: Connection, owner: str, lease_seconds: float) -> Row[tuple
     ours = jobs.c.lease_owner.startswith(f"{place}:", autoescape=True) & (jobs.c.lease_owner != owner)
     free = _free()
     orphan = and_(jobs.c.state == "running", or_(jobs.c.lease_until < now, jobs.c.lease_owner.is_(None), ours))
+    work = jobs.c.kind != "campaign"  # a campaign is advanced between jobs (core.jobs.runner) and computes nothing
     order = (case((jobs.c.kind == "score", 0), (jobs.c.kind == "rescore", 2), else_=1), jobs.c.id)
-    row = connection.execute(select(jobs).where(or_(free, orphan)).order_by(*order).limit(1)).first()
+    row = connection.execute(select(jobs).where(work, or_(free, orphan)).order_by(*order).limit(1)).first()
     if row is None:
         return None
     connection.execute(
@@ -54,7 +55,7 @@ def claim(connection: Connection, owner: str, lease_seconds: float) -> Row[tuple
 
 def somebody_waits(connection: Connection) -> bool:
     """Whether a job that a person asked for could run now: one in the background lets it pass."""
-    asked = select(jobs.c.id).where(_free(), jobs.c.kind != "rescore").limit(1)
+    asked = select(jobs.c.id).where(_free(), jobs.c.kind.not_in(("rescore", "campaign"))).limit(1)
     return connection.execute(asked).first() is not None
 
 
