@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from core.errors import UserError
 
-COMMANDS = ("audit", "campaign", "score", "correlate", "doctor", "worker")
+COMMANDS = ("audit", "campaign", "score", "correlate", "train", "doctor", "worker")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
