@@ -10,10 +10,10 @@ import numpy as np
 from core.errors import UserError
 from core.images.dataset import TEST, TRAIN, DataChoice, DataSet
 from core.images.datasets import open_dataset
+from core.images.drawing import choose, class_places, in_part
 from core.images.load import prepare
 from core.images.picture import Picture, Prepared
 from core.images.resize import to_input
-from core.images.drawing import choose, class_places, in_part
 from core.models.spec import ModelSpec
 from core.settings import Settings
 

@@ -113,13 +113,19 @@ def submit_attack(store: Store, request: AttackRequest, *, anew: bool = False) -
 
     anew runs it again all the same. Raises UserError as `check` and `configure` do.
     """
+    payload = prepare_attack(store, request)
+    return submit(store, payload, title(request), anew=anew)
+
+
+def prepare_attack(store: Store, request: AttackRequest) -> AttackJob:
+    """Store the model and the originals; the job that asks for the attack is not stored yet. Raises UserError."""
     check(request)
     request = defend(request)
     config = asdict(configure(request.attack, dict(request.config)))
     store_model(store, request.spec, request.model_name, request.weights)
     changed = any(chosen.name in INPUT_DEFENCES for chosen in request.threat.defences)
     ids = store_originals(store, request.dataset, request.prepared, request.spec if changed else None)
-    payload = AttackJob(
+    return AttackJob(
         model=request.spec,
         originals=tuple(ids),
         original_hashes=original_hashes(store, ids),
@@ -130,7 +136,6 @@ def submit_attack(store: Store, request: AttackRequest, *, anew: bool = False) -
         controls=request.controls,
         device=request.device,
     )
-    return submit(store, payload, title(request), anew=anew)
 
 
 def defend(request: AttackRequest) -> AttackRequest:

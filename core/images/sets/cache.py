@@ -53,8 +53,7 @@ def cached_index(settings: Settings, reader: str, files: Sequence[Path], build: 
             draft.mkdir(parents=True)
             index = build(draft)
             (draft / "index.json").write_text(json.dumps(asdict(index)))
-            with contextlib.suppress(FileExistsError, OSError if folder.exists() else FileExistsError):
-                draft.rename(folder)  # another process may have been first: its index is the same
+            _put(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return index, folder
@@ -95,9 +94,19 @@ class Blob:
 
 
 def _key(reader: str, files: Sequence[Path]) -> str:
-    states = [(str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    every = [one for path in files for one in (path, *(sorted(path.rglob("*/")) if path.is_dir() else ()))]
+    states = [(str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in every]
     text = json.dumps([VERSION, reader, states])
     return f"{reader}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def _put(draft: Path, folder: Path) -> None:
+    try:
+        draft.rename(folder)
+    except OSError:
+        if _load(folder) is None:  # else another process was first, with the same index
+            shutil.rmtree(folder, ignore_errors=True)
+            draft.rename(folder)
 
 
 def _load(folder: Path) -> Index | None:
