@@ -29,6 +29,12 @@ page = st.navigation(
             help="Choose a model, images, a threat model and an attack; launch it and watch it run.",
         ),
         st.Page(
+            "pages/campaigns.py",
+            title="Campaigns",
+            icon=":material/grid_on:",
+            help="A grid of settings, from the training of the victims to the table of results, as one.",
+        ),
+        st.Page(
             "pages/reconstructions.py",
             title="Reconstructions",
             icon=":material/photo_library:",
