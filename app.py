@@ -41,6 +41,12 @@ page = st.navigation(
             help="One run: its verdict, and every reconstruction beside its original with all scores.",
         ),
         st.Page(
+            "pages/settings.py",
+            title="Settings",
+            icon=":material/leaderboard:",
+            help="Every setting in this store, ranked by people and by every score; which score ranks as people do.",
+        ),
+        st.Page(
             "pages/metrics.py",
             title="Metrics",
             icon=":material/straighten:",
