@@ -5,7 +5,7 @@ import streamlit as st
 from core.errors import UserError
 from core.images.datasets import DATASETS, DataRecord, how_to_place, missing_files
 from core.jobs import fetch_data
-from pages import _data_choice, _shared
+from pages import _data_choice, _shared, _training_watch
 
 PAGE = "pages/datasets.py"
 POLL = 1.0  # seconds, only while something is fetched
@@ -80,7 +80,7 @@ def use_links(name: str) -> None:
         "pages/models.py",
         label="Train on it",
         icon=":material/model_training:",
-        query_params={"view": "train", **_data_choice.link("train_", name)},
+        query_params={"view": _training_watch.VIEW, **_data_choice.link("train_", name)},
     )
     st.page_link(_shared.AUDIT_PAGE, label="Attack it", icon=":material/biotech:", query_params=attack_link(name))
 

@@ -81,7 +81,7 @@ def actions(entry: ModelEntry) -> None:
         )
         st.download_button(
             "Model card (JSON)",
-            lambda: json.dumps(model_card(entry), indent=2, ensure_ascii=False, allow_nan=False),
+            lambda: card_text(entry),
             file_name=f"{safe_name(entry.name)}.json",
             mime="application/json",
             icon=":material/description:",
@@ -116,6 +116,12 @@ def attack_link(entry: ModelEntry) -> dict[str, str]:
     return {"from": "trained", "victim": str(entry.id)}
 
 
+def card_text(entry: ModelEntry) -> str:
+    """The model card as JSON."""
+    made_by = None if entry.training is None else training(_shared.get_store(), entry.training).job
+    return json.dumps(model_card(entry, made_by), indent=2, ensure_ascii=False, allow_nan=False)
+
+
 def weights_of(entry: ModelEntry) -> bytes:
     """The safetensors file of a stored model."""
     _, weights, _ = stored_model(_shared.get_store(), int(entry.id or 0))
@@ -145,7 +151,7 @@ def trained(entry: ModelEntry) -> None:
     if record is not None:
         st.caption(f"Licence of {_shared.plain(record.title)}: {_shared.plain(record.licence)}")
     st.page_link(
-        PAGE, label=f"Training {current.job.id}", query_params={"view": "train", "training": str(current.job.id)}
+        PAGE, label=f"Training {current.job.id}", query_params={"view": _training_watch.VIEW, "training": str(current.job.id)}
     )
 
 

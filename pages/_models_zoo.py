@@ -10,16 +10,15 @@ import streamlit as st
 from core.report.models import PRESET, TRAINED, UPLOAD, ModelEntry
 from pages import _shared
 
-ORIGINS = {TRAINED: "trained here", UPLOAD: "uploads", PRESET: "presets"}
+ORIGINS = (TRAINED, UPLOAD, PRESET)  # in the table's order
 PAGE = "pages/models.py"
 SHOWN = 500  # rows of the table
 
 
 def table(entries: Sequence[ModelEntry]) -> None:
     """The models, trained ones first, presets last; a row's link shows the model closely."""
-    entries = sorted(entries, key=lambda one: list(ORIGINS).index(one.source))
-    counted = {kind: sum(1 for one in entries if one.source == kind) for kind in ORIGINS}
-    offered = [kind for kind, number in counted.items() if number]
+    entries = sorted(entries, key=lambda one: ORIGINS.index(one.source))
+    offered = [kind for kind in ORIGINS if any(one.source == kind for one in entries)]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         picked = st.pills(
             "Origin",
@@ -27,7 +26,6 @@ def table(entries: Sequence[ModelEntry]) -> None:
             selection_mode="multi",
             key="origin",
             bind="query-params",
-            format_func=lambda kind: f"{ORIGINS[kind]} ({counted[kind]})",
         )
         wanted = st.text_input("Name, architecture or data set contains", key="find", bind="query-params").strip()
     found = [one for one in entries if (not picked or one.source in picked) and _matches(one, wanted)]

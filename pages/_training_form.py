@@ -15,7 +15,7 @@ from core.models.catalogue import CATALOGUE, Argument, check_spec
 from core.models.sizes import parameter_count
 from core.models.spec import ModelSpec
 from core.models.training.recipe import Recipe
-from core.report.training import pace_of
+from core.report.training_pace import pace_of
 from pages import _data_choice, _shared, _training_recipe
 from pages._training_recipe import ARCHITECTURE
 

@@ -9,6 +9,7 @@ from pages import _curves, _progress, _shared, _training_form
 
 HISTORY = 10
 PAGE = "pages/models.py"
+VIEW = "Train a victim"  # the page's view that holds the form, as the link calls it
 
 
 def watched(job_id: int) -> None:
@@ -173,4 +174,4 @@ def history_rows(page: int) -> None:
             )
             st.caption(f"{_shared.when(entry.created)}, {_shared.took(entry.started, entry.finished)}")
             label = "Watch" if entry.live else "Curves"
-            st.page_link(PAGE, label=label, query_params={"view": "train", "training": str(entry.id)})
+            st.page_link(PAGE, label=label, query_params={"view": VIEW, "training": str(entry.id)})
