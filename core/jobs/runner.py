@@ -10,6 +10,7 @@ from types import FrameType
 from sqlalchemy import Row, select
 
 from core.errors import UserError
+from core.jobs.campaign_work import advance
 from core.jobs.claims import (
     claim,
     fail_orphans_of_failure,
@@ -67,8 +68,11 @@ class Runner:
     def turn(self) -> bool:
         """One round: poll, store, obey. False when there was nothing to do."""
         if self._work is None:
+            moved = self._bring_campaigns_on()
             row = self._claim() if not self.ending and self._reachable() else None
             if row is None:
+                if moved:
+                    return True
                 self._bring_up_to_date()
                 self._rest()
                 return False
@@ -115,6 +119,18 @@ class Runner:
         self._present = now
         if queued:
             log.info("%d runs are scored anew in the background: jobs %s", len(queued), queued)
+
+    def _bring_campaigns_on(self) -> bool:
+        """Ask for the next training or attack of every campaign, or end it; True when anything was done."""
+        if self.ending:
+            return False
+        try:
+            return advance(self.store, self._between)
+        except Interrupted:
+            return False
+        except EXPECTED:
+            log.warning("the campaigns could not be brought on", exc_info=True)
+            return False
 
     def _lose_workers(self, error: OSError) -> None:
         """Forget the workers and put the job back; it goes on from its checkpoints once they answer again."""
@@ -163,7 +179,7 @@ class Runner:
 
     def _claim(self) -> Row | None:  # type: ignore[type-arg]
         with self.store.database.read() as connection:
-            waiting = select(jobs.c.id).where(jobs.c.state.in_(("queued", "running"))).limit(1)
+            waiting = select(jobs.c.id).where(jobs.c.state.in_(("queued", "running")), jobs.c.kind != "campaign").limit(1)
             if connection.execute(waiting).first() is None:
                 return None
         with self.store.database.write() as connection:
