@@ -9,8 +9,8 @@ from core.images.dataset import DataChoice
 from core.images.datasets import DATASETS
 from core.images.load import load_images
 from core.images.picture import Prepared
-from core.images.sampling import load_choice
 from core.images.samples import SAMPLES
+from core.images.sampling import load_choice
 from core.jobs.compose import MOST_IMAGES, draw_labels, relabel
 from core.models.spec import ModelSpec
 from core.report.seen import seen_words

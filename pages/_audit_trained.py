@@ -47,6 +47,4 @@ def _chosen(one: ModelEntry) -> ChosenModel:
     st.caption(f"{spec_line(one.spec)} Held-out accuracy: {_shared.plain(accuracy)}.{private}")
     st.page_link("pages/models.py", label="Its training", query_params={"model": str(number)})
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in job.data.items()}
-    return ChosenModel(
-        one.spec, one.name, lambda: stored_model(_shared.get_store(), number)[1], DataChoice(**values)
-    )
+    return ChosenModel(one.spec, one.name, lambda: stored_model(_shared.get_store(), number)[1], DataChoice(**values))

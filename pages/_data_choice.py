@@ -22,7 +22,7 @@ HELD_OUT = "held out"
 PART_WORDS = {"training part": TRAIN, HELD_OUT: TEST}
 MOST_LISTED = 400  # classes that fit a list to pick from; more are named by hand
 MOST_LIST_BYTES = 4 << 20
-STRIP = 8  # pictures that a choice shows
+STRIP = 10  # pictures that a choice shows
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ def source(prefix: str, label: str = "Data set", names: Sequence[str] | None = N
 
     prefix: of the widgets' keys, which are in the link. names: the data sets offered; all where it is None.
     """
-    bundled_first = sorted(DATASETS, key=lambda name: not DATASETS[name].bundled)  # a first visit finds one that is here
+    bundled_first = sorted(
+        DATASETS, key=lambda name: not DATASETS[name].bundled
+    )  # a first visit finds one that is here
     offered = [*(bundled_first if names is None else names), *FILES]
     name = str(st.selectbox(label, offered, key=f"{prefix}data", bind="query-params"))
     if name in FILES:
@@ -196,7 +198,6 @@ def _places(folder: str, fingerprint: str, choice: DataChoice, _dataset: DataSet
 def held_out(choice: DataChoice) -> DataChoice:
     """What a training on the choice looks at for its accuracy: the held-out part of the same classes."""
     return replace(choice, part=TEST, count=None, per_class=None, names=())
-
 
 
 def strip(found: Opened, taken: Sequence[int], most: int = STRIP) -> list[str]:

@@ -1,9 +1,9 @@
-"""A training while it runs: state, progress, time left, early view, curves and buttons; and the history of trainings."""
+"""A training while it runs: state, progress, time left, early view, curves, buttons; and the history of trainings."""
 
 import streamlit as st
 
-from core.models.training.recipe import Recipe
 from core.jobs.training import trained_models
+from core.models.training.recipe import Recipe
 from core.report.training import TrainingJob, TrainingView, training, training_jobs
 from pages import _curves, _progress, _shared, _training_form
 
@@ -42,7 +42,7 @@ def panel(job_id: int) -> None:
         if view.rows:
             _curves.curves(view.rows, early=job.live)
         with st.expander("Settings of this training"):
-            st.table(settings_rows(job), alt="Settings of this training")
+            settings_tables(job)
 
 
 def status_line(current: TrainingJob) -> str:
@@ -115,6 +115,15 @@ def buttons(current: TrainingJob) -> None:
                 label, key=f"training_{wanted}_{current.id}", icon=f":material/{icon}:",
                 on_click=_progress.ask, args=(current.id, wanted),
             )  # fmt: skip
+
+
+def settings_tables(job: TrainingJob) -> None:
+    """What was asked, in two tables beside each other."""
+    rows = settings_rows(job)
+    half = -(-len(rows) // 2)
+    with st.grid(2, min_column_width=300):
+        st.table(rows[:half], alt="Settings of this training: model, images and the recipe's beginning")
+        st.table(rows[half:], alt="Settings of this training: the rest of the recipe, and the device")
 
 
 def settings_rows(current: TrainingJob) -> list[dict[str, str]]:
