@@ -23,6 +23,18 @@ page = st.navigation(
             help="What is in the store, what runs now, and the demo.",
         ),
         st.Page(
+            "pages/datasets.py",
+            title="Data sets",
+            icon=":material/collections:",
+            help="Images to train victims on and to attack: licences, downloads, samples, your own files.",
+        ),
+        st.Page(
+            "pages/models.py",
+            title="Models",
+            icon=":material/model_training:",
+            help="The victims: presets, uploads and those trained here; the form that trains one.",
+        ),
+        st.Page(
             "pages/audit.py",
             title="Audit",
             icon=":material/biotech:",
@@ -39,6 +51,12 @@ page = st.navigation(
             title="Reconstructions",
             icon=":material/photo_library:",
             help="One run: its verdict, and every reconstruction beside its original with all scores.",
+        ),
+        st.Page(
+            "pages/settings.py",
+            title="Settings",
+            icon=":material/leaderboard:",
+            help="Every setting in this store, ranked by people and by every score; which score ranks as people do.",
         ),
         st.Page(
             "pages/metrics.py",

@@ -23,6 +23,7 @@ from core.jobs.claims import (
 from core.jobs.executors import Executor, Message, make_executor
 from core.jobs.launch import runner_lock
 from core.jobs.payloads import RescoreJob
+from core.jobs.prepared import forget_prepared
 from core.jobs.rescore import Present, present, queue_outdated
 from core.jobs.sources import Interrupted, forget_unaugmented
 from core.jobs.work import EXPECTED, JobWork, sentence_of
@@ -171,6 +172,7 @@ class Runner:
             deleted = collect_files(self.store) if forgotten or always else []
             if always:
                 forget_unaugmented(self.store)
+                forget_prepared(self.store.settings)
         except OSError as error:
             log.warning("files that no row names stay: %s", error)
             return

@@ -75,7 +75,7 @@ def writes(task: Task, shard: ShardRow, event: Event) -> list[Later]:
     return []
 
 
-KIND = Kind(plan, shard_bytes, writes)
+KIND = Kind(plan, shard_bytes, writes, advice="try a smaller batch, a smaller model or another device")
 
 
 def trained_facts(payload: TrainJob, row: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
