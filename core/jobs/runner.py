@@ -181,7 +181,9 @@ class Runner:
 
     def _claim(self) -> Row | None:  # type: ignore[type-arg]
         with self.store.database.read() as connection:
-            waiting = select(jobs.c.id).where(jobs.c.state.in_(("queued", "running")), jobs.c.kind != "campaign").limit(1)
+            waiting = (
+                select(jobs.c.id).where(jobs.c.state.in_(("queued", "running")), jobs.c.kind != "campaign").limit(1)
+            )
             if connection.execute(waiting).first() is None:
                 return None
         with self.store.database.write() as connection:
@@ -243,15 +245,17 @@ class Runner:
         time.sleep(POLL_SECONDS)
 
 
-def run_jobs(settings: Settings, *, until_idle: bool = False) -> None:
+def run_jobs(settings: Settings, *, until_idle: bool = False) -> bool:
     """Hold the home's lock and run its jobs; SIGTERM and SIGINT let the job go, to be resumed from its checkpoint.
 
+    Returns whether it was told to end so, or its home is gone, rather than ran out of jobs.
     Raises UserError when another runner lives, or the store or the executor cannot be had.
     """
     with runner_lock(settings):
         runner = Runner(open_store(settings))
         with _signals(runner):
             runner.run(until_idle=until_idle)
+        return runner.ending
 
 
 @contextmanager
