@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from core.attacks import ATTACKS, configure
+from core.attacks import configure
 from core.campaigns.plan import Campaign, Data, Threat, Training, Victim
 from core.errors import UserError
 from core.images.dataset import PARTS
@@ -23,7 +23,7 @@ SEEDS = 2**31
 def check(campaign: Campaign) -> None:
     """Raise UserError, in one sentence, for a plan that nothing could come of."""
     if not campaign.name:
-        raise UserError("A campaign needs a name; put name = \"…\" at the top.")
+        raise UserError('A campaign needs a name; put name = "…" at the top.')
     for table, word in WANTED.items():
         named(getattr(campaign, table), table, word)
     if not 0 <= campaign.seed < SEEDS:

@@ -118,7 +118,11 @@ def _datasets(settings: Settings) -> Iterator[Finding]:
             yield True, f"data set {name}", str(folder_of(record, settings))
         else:
             fetch = record.by_hand and f"by hand only. {how_to_place(name, settings)}"
-            yield False, f"data set {name}", fetch or f"optional; python -m core datasets show {name} says how to get it"
+            yield (
+                False,
+                f"data set {name}",
+                fetch or f"optional; python -m core datasets show {name} says how to get it",
+            )
 
 
 def _downloadable() -> set[str]:

@@ -1,4 +1,4 @@
-"""Members of a tar, of a zip or of a folder, one after the other. Nothing is written anywhere by a member's own name."""
+"""Members of a tar, of a zip or of a folder, one after the other. Nothing is written by a member's own name."""
 
 from __future__ import annotations
 

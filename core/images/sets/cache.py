@@ -1,7 +1,7 @@
 """Indexes of data sets, and pictures unpacked from archives without random access, kept in the home.
 
-One folder an index, named by the files it was made of (path, size, time of change) and the reader's version. It is built
-beside its place and put there whole, so that a killed or full run leaves nothing half done.
+One folder an index, named by the files it was made of (path, size, time of change) and the reader's version. It is
+built beside its place and put there whole, so that a killed or full run leaves nothing half done.
 """
 
 from __future__ import annotations

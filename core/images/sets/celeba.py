@@ -1,4 +1,4 @@
-"""CelebA: faces read from img_align_celeba.zip without unpacking it; a class is a person, or an attribute's yes or no."""
+"""CelebA: faces read from img_align_celeba.zip where they lie; a class is a person, or an attribute's yes or no."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ def _build(images: Path, tables: Sequence[Path], variant: str, title: str) -> In
     identity, attributes, partition = tables
     where = _found(images)
     parts: list[int] | None = None
+    classes: tuple[str, ...]
     if variant:
         labels, classes = _attribute(attributes, variant)
         published = {file: PUBLISHED.get(cell) for file, cell in _pairs(partition)}
@@ -75,8 +76,8 @@ def _build(images: Path, tables: Sequence[Path], variant: str, title: str) -> In
     if len(files) < len(labels):
         missing = next(file for file in labels if file not in where)
         raise UserError(
-            f"{images.name} holds {len(files):,} of the {len(labels):,} pictures that the lists name ({safe_text(missing)} "
-            "is missing); get it again."
+            f"{images.name} holds {len(files):,} of the {len(labels):,} pictures that the lists name "
+            f"({safe_text(missing)} is missing); get it again."
         )
     if variant:
         unknown = next((file for file in files if published.get(file) is None), None)

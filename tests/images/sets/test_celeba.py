@@ -30,7 +30,12 @@ def test_a_class_is_an_attribute_and_the_parts_are_published(settings: Settings)
     dataset = open_dataset("celeba:Smiling", settings)
     assert dataset.classes == ("not Smiling", "Smiling")
     assert [entry.label for entry in dataset.entries[:4]] == [0, 1, 0, 1]
-    assert [entry.part for entry in dataset.entries[:4]] == ["train", "train", "test", "train"]  # 0, 1 (validation), 2, 0
+    assert [entry.part for entry in dataset.entries[:4]] == [
+        "train",
+        "train",
+        "test",
+        "train",
+    ]  # 0, 1 (validation), 2, 0
     young = open_dataset("celeba:Young", settings)
     assert [entry.label for entry in young.entries[:4]] == [0, 1, 1, 0]
     with pytest.raises(UserError, match=r"no attribute called 'Smilng'; did you mean Smiling\?"):
@@ -56,5 +61,7 @@ def test_wrong_files_are_one_sentence(settings: Settings, file: str, content: st
 
 
 def test_it_says_how_to_place_it_by_hand(settings: Settings) -> None:
-    with pytest.raises(UserError, match=r"CelebA is not on this machine; get img_align_celeba.zip, .*celeba.* under these"):
+    with pytest.raises(
+        UserError, match=r"CelebA is not on this machine; get img_align_celeba.zip, .*celeba.* under these"
+    ):
         open_dataset("celeba", settings)
