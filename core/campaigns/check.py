@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from core.attacks import configure
@@ -35,9 +36,9 @@ def check(campaign: Campaign) -> None:
     for training in campaign.recipes:
         _training(training)
     for threat in campaign.threats:
-        _about(f"threat {threat.name!r}", lambda threat=threat: _threat(threat))  # type: ignore[misc]
+        _about(f"threat {threat.name!r}", partial(_threat, threat))
     for attack in campaign.attacks:
-        _about(f"attack {attack.name!r}", lambda attack=attack: configure(attack.attack, attack.settings))  # type: ignore[misc]
+        _about(f"attack {attack.name!r}", partial(configure, attack.attack, attack.settings))
         if attack.controls < 0:
             raise UserError(f"controls of attack {attack.name!r} is 0 or more, not {attack.controls}.")
     _skips(campaign)
@@ -128,7 +129,7 @@ def _skips(campaign: Campaign) -> None:
             look_up({one.name: one for one in getattr(campaign, tables[key])}, name, f"{key} in this campaign")
 
 
-def _about(what: str, call: Any) -> None:
+def _about(what: str, call: Callable[[], object]) -> None:
     try:
         call()
     except UserError as error:

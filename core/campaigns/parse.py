@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.campaigns.plan import (
+    USUAL_RECIPES,
+    USUAL_THREATS,
     AttackChoice,
     Campaign,
     Data,
@@ -49,11 +51,9 @@ def parse(values: Mapping[str, Any]) -> Campaign:
         data=tuple(_data(one) for one in table.tables("data")),
         victims=tuple(_victim(one) for one in table.tables("victims")),
         attacks=tuple(_attack(one) for one in table.tables("attacks")),
-        **{
-            name: tuple(read(one) for one in table.tables(name))
-            for name, read in (("recipes", _recipe), ("threats", _threat), ("skip", _skip))
-            if name in values
-        },
+        recipes=tuple(_recipe(one) for one in table.tables("recipes")) if "recipes" in values else USUAL_RECIPES,
+        threats=tuple(_threat(one) for one in table.tables("threats")) if "threats" in values else USUAL_THREATS,
+        skip=tuple(_skip(one) for one in table.tables("skip")),
     )
     check(campaign)
     return campaign
@@ -107,6 +107,14 @@ class Table:
     def number(self, key: str, default: float) -> float:
         """A number."""
         return float(self._take(key, default, (int, float), "a number"))
+
+    def like(self, key: str, default: Any) -> Any:
+        """A value of the default's kind."""
+        if isinstance(default, bool):
+            return self.truth(key, default)
+        if isinstance(default, int):
+            return self.whole(key, default)
+        return self.number(key, default) if isinstance(default, float) else self.text(key, default)
 
     def listed(self, key: str, kinds: type | tuple[type, ...], what: str) -> tuple[Any, ...]:
         """A list of such values; () where the key is missing."""
@@ -188,8 +196,7 @@ def _threat(numbered: tuple[int, Any]) -> Threat:
     own: dict[str, Any] = {}
     for one in dataclasses.fields(ThreatModel):
         if one.name in table.values and one.name != "defences":
-            read = {bool: table.truth, int: table.whole, float: table.number, str: table.text}[type(one.default)]
-            own[one.name] = read(one.name, one.default)  # type: ignore[arg-type]
+            own[one.name] = table.like(one.name, one.default)
     texts = table.listed("defences", str, 'texts such as "clip:norm=0.5"')
     defences = _within(table, lambda: tuple(read_defence(text) for text in texts))
     return Threat(table.text("name"), ThreatModel(**own, defences=defences), table.truth("augmented", False))

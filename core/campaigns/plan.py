@@ -103,6 +103,9 @@ class Threat:
     augmented: bool = False  # the attacked image goes through the augmentation that its victim was trained with
 
 
+USUAL_RECIPES, USUAL_THREATS = (Training("paper"),), (Threat("gradients"),)
+
+
 @dataclass(frozen=True)
 class AttackChoice:
     """A named attack. settings: what differs from the attack's preset."""
@@ -132,8 +135,8 @@ class Campaign:
     data: tuple[Data, ...]
     victims: tuple[Victim, ...]
     attacks: tuple[AttackChoice, ...]
-    recipes: tuple[Training, ...] = (Training("paper"),)
-    threats: tuple[Threat, ...] = (Threat("gradients"),)
+    recipes: tuple[Training, ...] = USUAL_RECIPES
+    threats: tuple[Threat, ...] = USUAL_THREATS
     skip: tuple[Skip, ...] = ()
     seed: int = 0  # of every attack
     device: str = "auto"
@@ -174,7 +177,10 @@ class Setting:
 
     @property
     def threat_model(self) -> ThreatModel:
-        """The threat model with the training's augmentation in front of its defences, where it is wanted."""
+        """The threat model with the training's augmentation in front of its defences, where it is wanted.
+
+        The data's size must be known: the crop is padded by an eighth of it.
+        """
         recipe = self.training.recipe if self.training else None
         if not self.threat.augmented or recipe is None:
             return self.threat.model

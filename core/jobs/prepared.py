@@ -18,6 +18,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.images.dataset import DataChoice
+from core.images.sampling import training_images
 from core.jobs.sources import Beat
 from core.models.spec import ModelSpec
 from core.settings import Settings
@@ -45,13 +46,11 @@ def prepared_images(settings: Settings, choice: DataChoice, spec: ModelSpec, bea
 
     Raises UserError for a broken image, for a data set that has changed, and where the disk is full; Interrupted.
     """
-    from core.images.sampling import training_images
-
     folder = settings.home / FOLDER / prepared_key(choice, spec)
     kept = _read(folder)
     if kept is None:
-        images, labels, held_images, held_labels, names = training_images(settings, choice, spec, beat=beat)
-        made = Prepared(images, labels, held_images, held_labels, tuple(names))
+        found = training_images(settings, choice, spec, beat=lambda _done, _of: beat())
+        made = Prepared(found.images, found.labels, found.held_images, found.held_labels, found.class_names)
         _keep(folder, made)
         kept = _read(folder) or made
     if spec.class_names and kept.class_names != spec.class_names:

@@ -22,16 +22,19 @@ from core.jobs.shards import TrainShard
 from core.jobs.training import TITLE, recipe_words
 from core.models.spec import ModelSpec
 from core.models.training.recipe import Recipe
+from core.settings import Settings
 from core.storage.database import bump, insert_once
 from core.storage.schema import models, training_epochs
+from core.storage.store import Store
 
 ROLE = "train"
-PRIVACY = ("epsilon", "delta", "sampling_rate", "unit")  # of the record, where the training was private
 
 
 def plan(task: Task) -> list[ShardPlan]:
-    """One shard. The images are decoded here, so that a broken one fails the job before anything else is done."""
-    prepared_images(task.store.settings, _train(task).data, _train(task).model, task.beat)
+    """One shard. What it needs is looked at here, so that a broken image fails the job before anything else is done."""
+    payload = _train(task)
+    prepared_images(task.store.settings, payload.data, payload.model, task.beat)
+    start_weights(payload, task.store.settings, task.store)
     return [ShardPlan(ROLE, (0,))]
 
 
@@ -46,7 +49,7 @@ def shard_bytes(task: Task, _plan: ShardPlan, row: Row[Any]) -> bytes:
         labels=images.labels,
         held_images=images.held_images,
         held_labels=images.held_labels,
-        weights=_start(task),
+        weights=start_weights(payload, settings, task.store),
         device=task.device(),
         threads=settings.threads,
         checkpoint=task.checkpoint(row),
@@ -72,11 +75,11 @@ def writes(task: Task, shard: ShardRow, event: Event) -> list[Later]:
     return []
 
 
-KIND = Kind(plan, shard_bytes, writes)
+KIND = Kind(plan, shard_bytes, writes, advice="try a smaller batch, a smaller model or another device")
 
 
 def trained_facts(payload: TrainJob, row: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """What is told of a stored model: its epoch's row, and what the worker said. Numbers that are not finite are None."""
+    """What is told of a stored model: its epoch's row, and what the worker said. What is no finite number is None."""
     recipe = Recipe.from_dict(payload.recipe)
     facts: dict[str, Any] = {name: _number(value) for name, value in row.items()}
     record = values.get("record", {})
@@ -89,9 +92,22 @@ def trained_facts(payload: TrainJob, row: Mapping[str, Any], values: Mapping[str
         "recipe_words": recipe_words(recipe),
         "epochs": recipe.epochs,
     }
-    if "seconds" in values:
-        facts["seconds"] = values["seconds"]
-    return facts | {name: record[name] for name in PRIVACY if record.get(name) is not None}
+    if "seconds" in record:
+        facts["seconds"] = record["seconds"]  # of computing, over all attempts
+    if privacy := record.get("privacy"):
+        facts |= {name: privacy[name] for name in ("delta", "sampling_rate", "unit")} | {"privacy": privacy}
+    return facts
+
+
+def start_weights(payload: TrainJob, settings: Settings, store: Store | None) -> bytes | None:
+    """The weights that a training starts from; None where they are drawn. UserError where they are not to be had."""
+    if payload.recipe.get("start") != "imagenet":
+        return None if store is None else weights_of(store, payload.model)
+    from safetensors.torch import save  # the one training that needs torch in the runner's own process
+
+    from core.models.pretrained import pretrained_state
+
+    return save(dict(pretrained_state(payload.model, settings)))
 
 
 def _model_row(task: Task, event: Event, row: Mapping[str, Any], *, final: bool) -> dict[str, Any]:
@@ -140,18 +156,6 @@ def _store_epochs(connection: Connection, job_id: int, rows: list[dict[str, Any]
 def _number(value: Any) -> Any:
     """None for what JSON cannot hold."""
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _start(task: Task) -> bytes | None:
-    """The weights that the training starts from; None where they are drawn."""
-    payload = _train(task)
-    if payload.recipe.get("start") != "imagenet":
-        return weights_of(task.store, payload.model)
-    from safetensors.torch import save  # the one training that needs torch in the runner's own process
-
-    from core.models.pretrained import pretrained_state
-
-    return save(dict(pretrained_state(payload.model, task.store.settings, download=True)))
 
 
 def _train(task: Task) -> TrainJob:

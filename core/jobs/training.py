@@ -2,25 +2,31 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Row, select
 
 from core.errors import UserError
-from core.images.dataset import TEST, DataChoice, DataSet
+from core.images.chosen import MOST_BYTES, MOST_HELD
+from core.images.dataset import TRAIN, DataChoice
+from core.images.datasets import input_of, open_dataset
+from core.images.sampling import choose, class_places, fix
 from core.jobs.payloads import TrainJob
 from core.jobs.queue import Submitted, submit
-from core.models.catalogue import CATALOGUE, check_spec
+from core.models.catalogue import CATALOGUE
+from core.models.presets import PRESETS
+from core.models.pretrained import pretrained_of, where_found
 from core.models.sizes import parameter_count
 from core.models.spec import ModelSpec
+from core.models.training.checks import check_recipe
 from core.models.training.recipe import PAPER_RECIPES, Recipe
+from core.registry import look_up
 from core.settings import Settings
 from core.storage.schema import models
 from core.storage.store import Store
 
-MOST_PIXEL_BYTES = 16 << 30  # of the pixels of a training: the worker holds them in memory, and once more as its shard
 SPARE_BYTES = 256 << 20  # of the disk that a training leaves free
 GUESSED_PARAMETERS = 30_000_000  # of an architecture whose size is not known without building it
 TITLE = "train "  # a training's title begins so; what follows names its models
@@ -53,23 +59,53 @@ def check_training(settings: Settings, request: TrainRequest) -> TrainRequest:
 
     Returns the request with the data set's fingerprint in its choice, and the data's classes in its spec.
     """
-    from core.images.datasets import open_dataset
-    from core.images.sampling import fix
-
-    recipe = Recipe.from_dict(request.recipe.to_dict())
     dataset = open_dataset(request.data.dataset, settings)
-    choice = fix(dataset, request.data)
-    names = classes_of(dataset, choice)
+    choice = fix(dataset, replace(request.data, part=TRAIN))
+    places = choose(dataset, choice)
+    labels = sorted({dataset.entries[place].label for place in places}) if choice.names else ()
+    names = tuple(dataset.classes[label] for label in labels or class_places(dataset, choice.classes))
     if len(names) < 2:
-        raise UserError(f"{dataset.title} has {len(names)} class here; a classifier needs at least 2, so choose more.")
+        raise UserError(
+            f"A training needs at least two classes, but this choice of {dataset.title} holds one ({names[0]}); "
+            "choose more."
+        )
     spec = replace(request.spec, num_classes=len(names), class_names=names)
-    check_spec(spec)
-    check_recipe(recipe, spec)
-    images = count_of(dataset, choice)
-    if images < 2:
-        raise UserError(f"{images} image to train on is too few; choose at least 2.")
-    _check_room(settings, spec, recipe, images)
-    return replace(request, spec=spec, data=choice, recipe=recipe)
+    check_recipe(request.recipe, spec, len(places), None if request.device == "auto" else request.device)
+    _check_start(settings, request.recipe, spec)
+    held = min(MOST_HELD, len(dataset.entries) - len(places))
+    _check_room(settings, spec, request.recipe, len(places) + held)
+    return replace(request, spec=spec, data=choice)
+
+
+def victim_spec(
+    name: str,
+    dataset: str,
+    settings: Settings,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> ModelSpec:
+    """What is trained when a preset or an architecture is asked for on a data set: its input is the data set's.
+
+    The number of classes is the data's, and known once a training is checked. size: pixels, height and width.
+    """
+    known = {**PRESETS, **{one: ModelSpec(one, num_classes=2) for one in CATALOGUE if one not in PRESETS}}
+    base = look_up(known, name, "model")
+    wanted = input_of(dataset, settings)
+    count = wanted.channels if channels is None else channels
+    mean, std = (wanted.mean, wanted.std) if count == wanted.channels else ((0.5,) * count, (0.25,) * count)
+    return replace(
+        base,
+        channels=count,
+        height=size or wanted.size,
+        width=size or wanted.size,
+        mean=mean,
+        std=std,
+        arguments={**base.arguments, **(arguments or {})},
+        class_names=(),
+        weights_sha256="",
+    )
 
 
 def submit_training(
@@ -102,47 +138,6 @@ def final_model(store: Store, job_id: int) -> TrainedModel:
     if not found:
         raise UserError(f"Training {job_id} has made no final model; wait until it is done, or start it anew.")
     return found[-1]
-
-
-def check_recipe(recipe: Recipe, spec: ModelSpec) -> None:
-    """Raise UserError for epochs that are not there, and for a defence that the model cannot be trained with."""
-    try:
-        kept = recipe.kept
-    except ValueError as error:
-        raise UserError(f"keep_epochs takes whole numbers such as 1,10,50, not {recipe.keep_epochs[:60]!r}.") from error
-    wrong = [epoch for epoch in kept if not 1 <= epoch <= recipe.epochs]
-    if wrong:
-        raise UserError(
-            f"Epoch {wrong[0]} cannot be kept of {recipe.epochs} epochs; name some of 1 to {recipe.epochs}."
-        )
-    if recipe.defence == "dp-sgd" and CATALOGUE[spec.architecture].batchnorm:
-        raise UserError(
-            f"DP-SGD needs a model without BatchNorm, which mixes images, and {spec.architecture} has it; "
-            "choose a GroupNorm variant such as convnet-gn."
-        )
-
-
-def classes_of(dataset: DataSet, choice: DataChoice) -> tuple[str, ...]:
-    """Names of the classes that a victim of this choice tells apart, in the data set's order."""
-    return tuple(name for name in dataset.classes if not choice.classes or name in choice.classes)
-
-
-def count_of(dataset: DataSet, choice: DataChoice) -> int:
-    """How many images a training on this choice reads at most, those held out included."""
-    if choice.names:
-        return len(choice.names)
-    wanted = {place for place, name in enumerate(dataset.classes) if not choice.classes or name in choice.classes}
-    held = train = 0
-    of_class: dict[int, int] = {}
-    for entry in dataset.entries:
-        if entry.label not in wanted:
-            continue
-        if entry.part == TEST:
-            held += 1
-        elif choice.per_class is None or of_class.get(entry.label, 0) < choice.per_class:
-            of_class[entry.label] = of_class.get(entry.label, 0) + 1
-            train += 1
-    return held + (train if choice.count is None else min(train, choice.count))
 
 
 def training_title(request: TrainRequest) -> str:
@@ -192,13 +187,23 @@ def weights_bytes(spec: ModelSpec) -> int:
     return 4 * (GUESSED_PARAMETERS if known is None else known)
 
 
+def _check_start(settings: Settings, recipe: Recipe, spec: ModelSpec) -> None:
+    """Raise UserError where ImageNet's weights are wanted and are not on this machine."""
+    if recipe.start == "imagenet" and where_found(spec.architecture, settings) is None:
+        record = pretrained_of(spec.architecture)
+        raise UserError(
+            f"The ImageNet weights of {spec.architecture} are not on this machine; fetch {record.url} and put it into "
+            f"torch's cache, or start from drawn weights."
+        )
+
+
 def _check_room(settings: Settings, spec: ModelSpec, recipe: Recipe, images: int) -> None:
     """Raise UserError where the pixels would not fit in memory, or what is written not on the disk."""
     pixels = images * spec.height * spec.width * spec.channels
-    if pixels > MOST_PIXEL_BYTES:
+    if pixels > MOST_BYTES:
         raise UserError(
             f"{images:,} images of {spec.width}×{spec.height} are {pixels / 2**30:.1f} GiB, and a training takes at "
-            f"most {MOST_PIXEL_BYTES >> 30} GiB; choose fewer images or a smaller size."
+            f"most {MOST_BYTES >> 30} GiB; choose fewer images or a smaller size."
         )
     # the weights of each kept epoch and the last; two checkpoints at once, each with the optimiser's own numbers
     needed = pixels + weights_bytes(spec) * (len(recipe.kept) + 1 + 2 * 3) + SPARE_BYTES

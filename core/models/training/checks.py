@@ -8,6 +8,7 @@ from core.errors import UserError
 from core.images.policies import parse
 from core.models.catalogue import CATALOGUE, IMPRINT, check_spec, check_train_mode
 from core.models.spec import ModelSpec
+from core.models.training.privacy import LEAST_NOISE
 from core.models.training.recipe import Recipe
 
 GROUPNORM = {"convnet": "convnet-gn", "resnet20-4": "resnet20-4-gn"}
@@ -88,7 +89,7 @@ def _check_private(recipe: Recipe, spec: ModelSpec) -> None:
         raise UserError(
             "Mixup puts two images into one gradient, so DP-SGD's ε would no longer speak of one image; set mixup to 0."
         )
-    if recipe.dp_noise == 0:
-        raise UserError("DP-SGD without noise has no ε; take dp_noise above 0, such as 1.")
+    if recipe.dp_noise < LEAST_NOISE:
+        raise UserError(f"DP-SGD with so little noise promises nothing; take a dp_noise of at least {LEAST_NOISE:g}.")
     if recipe.precision != "fp32":
         raise UserError(f"DP-SGD clips in fp32; {recipe.precision} would round the norms: set precision to fp32.")

@@ -22,6 +22,8 @@ from core.models.training import draws, state
 from core.models.training.arithmetic import exact
 from core.models.training.checks import check_recipe
 from core.models.training.feed import Feed
+from core.models.training.privacy import private_steps
+from core.models.training.private import PrivateStepper
 from core.models.training.progress import EpochRow, Trained, TrainingCancelled, TrainingProgress
 from core.models.training.recipe import Recipe
 from core.models.training.schedule import learning_rate
@@ -63,12 +65,11 @@ def fit(
 
 
 def steps_per_epoch(recipe: Recipe, spec: ModelSpec, count: int) -> int:
-    """Steps of an epoch. The last batch may be smaller; with BatchNorm one of a single image is left out.
-
-    DP-SGD draws each step's images by chance and takes ⌊N / B⌋ steps, so that an epoch expects at most N images.
-    """
+    """Steps of an epoch. The last batch may be smaller; with BatchNorm one of a single image is left out."""
+    if recipe.defence == "dp-sgd":
+        return private_steps(recipe, count)
     full, rest = divmod(count, recipe.batch_size)
-    if rest == 0 or recipe.defence == "dp-sgd" or (rest == 1 and CATALOGUE[spec.architecture].batchnorm):
+    if rest == 0 or (rest == 1 and CATALOGUE[spec.architecture].batchnorm):
         return full
     return full + 1
 
@@ -95,9 +96,14 @@ class _Training:
     ) -> None:
         self.spec, self.data, self.recipe, self.device, self.progress = spec, data, recipe, device, progress
         self.count = len(data.labels)
-        self.model = _in_layout(build_model(spec, weights).to(device))
+        self.model = build_model(spec, weights).to(device)
         self.feed = Feed(spec, data.images, data.labels, recipe, device)
-        self.stepper: Stepper = PlainStepper(self.model, recipe, device)
+        self.stepper: Stepper
+        if recipe.defence == "dp-sgd":
+            self.stepper = PrivateStepper(self.model, recipe, device, self.count)
+        else:
+            self.model = _in_layout(self.model)
+            self.stepper = PlainStepper(self.model, recipe, device)
         self.per_epoch = steps_per_epoch(recipe, spec, self.count)
         self.total = recipe.epochs * self.per_epoch
         self.done = 0  # steps
