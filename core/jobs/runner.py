@@ -14,7 +14,6 @@ from core.jobs.campaign_work import advance
 from core.jobs.claims import (
     claim,
     fail_orphans_of_failure,
-    forget_checkpoints,
     heartbeat,
     let_go,
     owner_name,
@@ -24,15 +23,16 @@ from core.jobs.executors import Executor, Message, make_executor
 from core.jobs.launch import runner_lock
 from core.jobs.payloads import RescoreJob
 from core.jobs.rescore import Present, present, queue_outdated
-from core.jobs.sources import Interrupted, forget_unaugmented
+from core.jobs.sources import Interrupted
+from core.jobs.sweep import sweep
 from core.jobs.work import EXPECTED, JobWork, sentence_of
 from core.settings import Settings
-from core.storage.garbage import collect_files
 from core.storage.schema import jobs
 from core.storage.store import Store, open_store
 
 REFRESH_SECONDS = 60.0  # an idle runner looks so often whether metrics or their weights have changed
 POLL_SECONDS = 0.5  # how soon a stored request is seen
+PRUNE_SECONDS = 3600.0  # the rules of core.storage.prune are applied no more often
 IDLE_SECONDS = 600.0  # workers are let go after so long without a job; the runner stays
 log = logging.getLogger("semsight.runner")
 
@@ -50,6 +50,7 @@ class Runner:
         self._beat = self._busy = self._looked = time.monotonic()
         self._present: dict[str, Present] = {}  # the metrics that stored scores were last compared with
         self._compared = -REFRESH_SECONDS
+        self._pruned = -PRUNE_SECONDS
 
     def run(self, *, until_idle: bool = False) -> None:
         """Work until `ending` is set, or, if `until_idle`, until no job is left that could run."""
@@ -162,20 +163,17 @@ class Runner:
         return True
 
     def _sweep(self, *, always: bool = False) -> None:
-        """Delete checkpoints that nobody needs and, at the start or where there were some, files that no row names."""
-        with self.store.database.write() as connection:
-            forgotten = forget_checkpoints(connection)
+        """Delete what nobody needs (core.jobs.sweep); now and then, or `always`, also what only the rules bound."""
+        rules = always or time.monotonic() - self._pruned > PRUNE_SECONDS
         try:
-            for sha in forgotten:
-                self.store.artifacts.remove(sha)
-            deleted = collect_files(self.store) if forgotten or always else []
-            if always:
-                forget_unaugmented(self.store)
+            swept = sweep(self.store, rules=rules, files=always)
         except OSError as error:
             log.warning("files that no row names stay: %s", error)
             return
-        if forgotten or deleted:
-            log.info("deleted: %d checkpoints, %d files that no row names", len(forgotten), len(deleted))
+        if rules:
+            self._pruned = time.monotonic()
+        if swept.parts:
+            log.info("deleted: %s", swept.words())
 
     def _claim(self) -> Row | None:  # type: ignore[type-arg]
         with self.store.database.read() as connection:
