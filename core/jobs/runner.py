@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from sqlalchemy import Row, select
+from sqlalchemy.exc import OperationalError
 
 from core.errors import UserError
 from core.jobs.campaign_work import advance
@@ -28,10 +29,12 @@ from core.jobs.sweep import sweep
 from core.jobs.work import EXPECTED, JobWork, sentence_of
 from core.settings import Settings
 from core.storage.schema import jobs
+from core.storage.space import out_of_space
 from core.storage.store import Store, open_store
 
 REFRESH_SECONDS = 60.0  # an idle runner looks so often whether metrics or their weights have changed
 POLL_SECONDS = 0.5  # how soon a stored request is seen
+ROOM_SECONDS = 10.0  # between two tries where the disk is full
 PRUNE_SECONDS = 3600.0  # the rules of core.storage.prune are applied no more often
 IDLE_SECONDS = 600.0  # workers are let go after so long without a job; the runner stays
 log = logging.getLogger("semsight.runner")
@@ -61,10 +64,24 @@ class Runner:
             if not until_idle:
                 self._workers()  # started before the first job asks for them
             while not (self.ending and self._work is None):
-                if not self.turn() and until_idle:
+                if not self._guarded_turn() and until_idle:
                     return
         finally:
             self._let_workers_go()
+
+    def _guarded_turn(self) -> bool:
+        """A turn; where the disk is too full for the database, wait for room: the job goes on from its checkpoints."""
+        try:
+            return self.turn()
+        except OperationalError as error:
+            if not out_of_space(error):
+                raise
+            log.warning("the disk is full; the runner waits for room")
+            if self._work is not None:
+                self._work.drop()
+                self._work = None
+            time.sleep(ROOM_SECONDS)
+            return True
 
     def turn(self) -> bool:
         """One round: poll, store, obey. False when there was nothing to do."""
@@ -167,7 +184,7 @@ class Runner:
         rules = always or time.monotonic() - self._pruned > PRUNE_SECONDS
         try:
             swept = sweep(self.store, rules=rules, files=always)
-        except OSError as error:
+        except (OSError, OperationalError) as error:
             log.warning("files that no row names stay: %s", error)
             return
         if rules:
@@ -177,7 +194,9 @@ class Runner:
 
     def _claim(self) -> Row | None:  # type: ignore[type-arg]
         with self.store.database.read() as connection:
-            waiting = select(jobs.c.id).where(jobs.c.state.in_(("queued", "running")), jobs.c.kind != "campaign").limit(1)
+            waiting = (
+                select(jobs.c.id).where(jobs.c.state.in_(("queued", "running")), jobs.c.kind != "campaign").limit(1)
+            )
             if connection.execute(waiting).first() is None:
                 return None
         with self.store.database.write() as connection:

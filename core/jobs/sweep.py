@@ -1,4 +1,4 @@
-"""Everything that is deleted by rule, in one place: for the runner, `python -m core doctor --prune` and the Overview."""
+"""All that is deleted by rule, in one place: for the runner, `python -m core doctor --prune` and the Overview."""
 
 from core.jobs.claims import forget_checkpoints
 from core.jobs.prepared import forget_prepared

@@ -1,4 +1,4 @@
-"""What may be deleted by rule, and its deletion. Never a file that a row still names, never what cannot be made again."""
+"""What may be deleted by rule, and its deletion: never a file that a row still names."""
 
 import shutil
 import time

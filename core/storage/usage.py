@@ -13,7 +13,7 @@ from core.storage import schema
 from core.storage.space import free_bytes
 from core.storage.store import Store
 
-FRESH_SECONDS = 20.0  # an answer is given again for so long
+FRESH_SECONDS = 60.0  # an answer is given again for so long
 
 # Kind -> (what it is, what becomes of it), in the order of the table.
 KINDS: dict[str, tuple[str, str]] = {
@@ -101,7 +101,7 @@ def forget_usage(store: Store) -> None:
 
 def artifact_sizes(store: Store) -> dict[str, int]:
     """Bytes of every artifact by its sha256."""
-    return {Path(path).name.split(".")[0]: size for path, size in _walk(store.artifacts.root)}
+    return {os.path.basename(path).split(".")[0]: size for path, size in _walk(store.artifacts.root)}
 
 
 def _measure(store: Store) -> Usage:
@@ -126,7 +126,9 @@ def _measure(store: Store) -> Usage:
     for path, size in _walk(settings.home, apart):
         if path not in files:
             add(FOLDERS.get(Path(path).relative_to(settings.home).parts[0], "other"), size)
-    rows = tuple(KindUse(kind, title, *counted[kind], rule) for kind, (title, rule) in KINDS.items())
+    rows = tuple(
+        KindUse(kind, title, counted[kind][0], counted[kind][1], rule) for kind, (title, rule) in KINDS.items()
+    )
     return Usage(rows, free_bytes(settings.home))
 
 
