@@ -69,7 +69,7 @@ class Feed:
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """(B, H, W, C) uint8 on the device -> (B, C, H, W) float32 in memory order NHWC, divided by 255, normalised."""
-        return ((pixels.float() / 255 - self._mean) / self._std).permute(0, 3, 1, 2)
+        return pixels.float().div_(255).sub_(self._mean).div_(self._std).permute(0, 3, 1, 2)
 
 
 def crop_and_flip(pixels: Tensor, drawn: Tensor, pads: tuple[int, int]) -> Tensor:
