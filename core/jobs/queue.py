@@ -1,6 +1,5 @@
 """What pages and commands ask of the runner: rows only, and no torch."""
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from core.errors import UserError
 from core.jobs.payloads import Payload, identity, to_json
 from core.jobs.plan import check_payload
 from core.jobs.sources import keep_unaugmented
-from core.models.spec import ModelSpec
+from core.models.spec import ModelSpec, spec_identity
 from core.storage.database import bump, insert_once
 from core.storage.schema import job_dependencies, jobs, models, originals, shards
 from core.storage.store import Store
@@ -247,8 +246,3 @@ def jobs_table(store: Store, *, limit: int = 200, job_id: int | None = None) -> 
     with store.database.read() as connection:
         rows = connection.execute(query.order_by(jobs.c.id.desc()).limit(limit)).mappings().all()
     return [JobRow(**{**row, "step": int(row["step"]), "total": int(row["total"])}) for row in rows]
-
-
-def spec_identity(spec: ModelSpec) -> str:
-    """sha256 of the spec, which names the weights."""
-    return hashlib.sha256(spec.to_json().encode()).hexdigest()

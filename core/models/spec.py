@@ -1,5 +1,6 @@
 """What a model is, in words: presets, uploads and trained victims are all a ModelSpec."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -36,3 +37,8 @@ class ModelSpec:
         for name in ("mean", "std", "class_names"):
             values[name] = tuple(values[name])
         return ModelSpec(**values)
+
+
+def spec_identity(spec: ModelSpec) -> str:
+    """sha256 of the spec, which names the weights."""
+    return hashlib.sha256(spec.to_json().encode()).hexdigest()

@@ -12,22 +12,28 @@ if TYPE_CHECKING:
     from core.statistics.correlation import kendall, pearson, spearman
     from core.statistics.discrimination import auc, pairwise_accuracy
     from core.statistics.estimate import Estimate
+    from core.statistics.few import RankTest, kendall_test, shared_ranks, spearman_test
     from core.statistics.permutation import leave_one_out, permutation_p
-    from core.statistics.summary import median, psnr_of_mean_mse, wilson
+    from core.statistics.summary import clustered_share, median, psnr_of_mean_mse, wilson
 
 __all__ = [
     "Estimate",
+    "RankTest",
     "auc",
+    "clustered_share",
     "cronbach_alpha",
     "fleiss_kappa",
     "kendall",
+    "kendall_test",
     "leave_one_out",
     "median",
     "pairwise_accuracy",
     "pearson",
     "permutation_p",
     "psnr_of_mean_mse",
+    "shared_ranks",
     "spearman",
+    "spearman_test",
     "wilson",
 ]
 
@@ -36,8 +42,9 @@ _HOMES = {
     "correlation": ("kendall", "pearson", "spearman"),
     "discrimination": ("auc", "pairwise_accuracy"),
     "estimate": ("Estimate",),
+    "few": ("RankTest", "kendall_test", "shared_ranks", "spearman_test"),
     "permutation": ("leave_one_out", "permutation_p"),
-    "summary": ("median", "psnr_of_mean_mse", "wilson"),
+    "summary": ("clustered_share", "median", "psnr_of_mean_mse", "wilson"),
 }
 
 

@@ -16,13 +16,38 @@ def wilson(successes: int, total: int, confidence: float = 0.95) -> Estimate:
         raise ValueError(f"Expected 0 <= successes <= total, got {successes} of {total}.")
     if total == 0:
         return undefined(0, 0, method, "nothing was counted")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = successes / total
+    return Estimate(share, *_score_interval(share, total, confidence), total, 0, method)
+
+
+def clustered_share(hits: npt.ArrayLike, totals: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
+    """A share in [0, 1] of answers that come in clusters: hits of totals of each of (m,) images.
+
+    Answers about one image are alike, so they count for less than as many about as many images: Wilson's interval at
+    the effective sample size p (1 - p) / var(p), var by linearisation over images (Franco, Little, Louis & Slud,
+    J. Survey Statistics and Methodology 7 (2019) 334), between 1 and the number of answers; where all answers are
+    equal, which leaves no variance, the number of images. n is the number of answers.
+    """
+    method = "Wilson score interval at the effective sample size, images as clusters"
+    h, t = vector(hits), vector(totals)
+    if h.shape != t.shape or (h < 0).any() or (h > t).any():
+        raise ValueError("Expected 0 <= hits <= totals of each image, in arrays of one length.")
+    h, t = h[t > 0], t[t > 0]
+    answers, images = float(t.sum()), len(t)
+    if not images:
+        return undefined(0, 0, method, "nobody has answered")
+    share = float(h.sum()) / answers
+    spread = float(((h - share * t) ** 2).sum()) * images / max(1, images - 1) / answers**2
+    effective = share * (1 - share) / spread if spread > 0 else float(images)
+    effective = min(answers, max(1.0, effective)) if images > 1 else 1.0
+    return Estimate(share, *_score_interval(share, effective, confidence), int(answers), 0, method)
+
+
+def _score_interval(share: float, total: float, confidence: float) -> tuple[float, float]:
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
     centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z / (1 + z**2 / total) * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == total else centre + half
-    return Estimate(share, low, high, total, 0, method)
+    return 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half
 
 
 def median(values: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
