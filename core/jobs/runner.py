@@ -23,7 +23,6 @@ from core.jobs.claims import (
 from core.jobs.executors import Executor, Message, make_executor
 from core.jobs.launch import runner_lock
 from core.jobs.payloads import RescoreJob
-from core.jobs.prepared import forget_prepared
 from core.jobs.rescore import Present, present, queue_outdated
 from core.jobs.sources import Interrupted
 from core.jobs.sweep import sweep
