@@ -105,7 +105,7 @@ def share(found: _data_choice.Opened, choice: DataChoice, places: tuple[int, ...
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
             "Download this list (CSV)",
-            lambda: write_list(found.dataset, places),
+            lambda: write_list(found.dataset, choice),
             file_name=f"{safe_name(found.dataset.title)}-{len(places)}.csv",
             mime="text/csv",
             icon=":material/download:",

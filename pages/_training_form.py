@@ -15,7 +15,7 @@ from core.models.catalogue import CATALOGUE, Argument, check_spec
 from core.models.sizes import parameter_count
 from core.models.spec import ModelSpec
 from core.models.training.recipe import Recipe
-from core.report.training import pace_of
+from core.report.training_pace import pace_of
 from pages import _data_choice, _shared, _training_recipe
 from pages._training_recipe import ARCHITECTURE
 
@@ -66,7 +66,9 @@ def form() -> None:
 def _ready(spec: ModelSpec, choice: DataChoice, recipe: Recipe, count: int) -> None:
     """Name, device, what it will cost, and the button; what cannot run is said here, before anything is stored."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input("Name of the victim", key="victim_name", bind="query-params", placeholder=spec.architecture)
+        name = st.text_input(
+            "Name of the victim", key="victim_name", bind="query-params", placeholder=spec.architecture
+        )
         device = st.selectbox("Device", DEVICES, key="victim_device", bind="query-params", width=140)
     request = TrainRequest(spec, name.strip() or spec.architecture, choice, recipe, str(device))
     try:
@@ -76,9 +78,7 @@ def _ready(spec: ModelSpec, choice: DataChoice, recipe: Recipe, count: int) -> N
         st.button("Train", type="primary", disabled=True, key="train")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Train", type="primary", icon=":material/play_arrow:", key="train", on_click=launch, args=(request,)
-        )
+        st.button("Train", type="primary", icon=":material/play_arrow:", key="train", on_click=launch, args=(request,))
         st.markdown(cost_words(request, count), width="stretch")
 
 
@@ -195,7 +195,6 @@ def argument_widget(architecture: str, argument: Argument) -> Any:
             raise UserError(f"{argument.name} takes whole numbers such as 256 128, not {text[:40]!r}.")
         return [int(part) for part in parts]
     return int(st.number_input(argument.name, argument.minimum, argument.maximum, argument.default, **about))
-
 
 
 def already_there(job_id: int) -> None:

@@ -1,4 +1,4 @@
-"""Data sets: what there is and under which licence, downloads, one set closely, folders and Parquet files of one's own."""
+"""Data sets: what there is, under which licence, downloads, one set closely, folders and Parquet files of one's own."""
 
 import streamlit as st
 

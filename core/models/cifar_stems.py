@@ -19,9 +19,9 @@ from core.models.vision import tame
 class CifarNet(nn.Module):
     """Convolutions, the mean over what is left of the picture, one linear layer."""
 
-    def __init__(self, features: nn.Module, classifier: nn.Module, *, rectified: bool = True) -> None:
+    def __init__(self, features: nn.Module, head: nn.Module, *, rectified: bool = True) -> None:
         super().__init__()
-        self.features, self.classifier = features, classifier
+        self.features, self.head = features, head
         self.rectified = rectified  # whether the features end in a ReLU of their own
 
     def forward(self, x: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ class CifarNet(nn.Module):
         x = self.features(x)
         if not self.rectified:
             x = F.relu(x)
-        result: Tensor = self.classifier(x.mean(dim=(-2, -1)))
+        result: Tensor = self.head(x.mean(dim=(-2, -1)))
         return result
 
 

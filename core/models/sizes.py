@@ -1,6 +1,6 @@
 """How many numbers a model has, without building it. Imports no torch: pages compare it with the images.
 
-Own architectures are counted by their layers; torchvision's by assets/models/parameters.json, which
+Own architectures are counted by their layers; torchvision's by assets/weights/parameters.json, which
 `python -m benchmarks.pretrained_table` measures on the meta device.
 """
 
@@ -14,7 +14,7 @@ from core.models.catalogue import CATALOGUE, arguments_of
 from core.models.sizes_cifar import CIFAR_COUNTS
 from core.models.spec import ModelSpec
 
-TABLE = Path(__file__).resolve().parents[2] / "assets" / "models" / "parameters.json"
+TABLE = Path(__file__).resolve().parents[2] / "assets" / "weights" / "parameters.json"
 
 
 def parameter_count(spec: ModelSpec) -> int | None:

@@ -200,6 +200,10 @@ def test_gradient_of_the_gradient_agrees_with_a_difference(name: str, training: 
     x = torch.rand(2, 3, side, side, generator=generator, dtype=torch.float64)
     direction = torch.randn(x.shape, generator=generator, dtype=torch.float64)
     parameters = list(model.parameters())
+    if name in ("vgg16-cifar", "mobilenet-v2-cifar"):  # as drawn they let next to nothing through in eval mode
+        for layer in model.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.running_var.fill_(0.3)
 
     def squared_norm(image: torch.Tensor) -> torch.Tensor:
         loss = nn.functional.cross_entropy(model(image), torch.tensor([0, 2]))

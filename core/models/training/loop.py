@@ -96,12 +96,13 @@ class _Training:
     ) -> None:
         self.spec, self.data, self.recipe, self.device, self.progress = spec, data, recipe, device, progress
         self.count = len(data.labels)
-        self.model = _in_layout(build_model(spec, weights).to(device))
+        self.model = build_model(spec, weights).to(device)
         self.feed = Feed(spec, data.images, data.labels, recipe, device)
         self.stepper: Stepper
         if recipe.defence == "dp-sgd":
             self.stepper = PrivateStepper(self.model, recipe, device, self.count)
         else:
+            self.model = _in_layout(self.model)
             self.stepper = PlainStepper(self.model, recipe, device)
         self.per_epoch = steps_per_epoch(recipe, spec, self.count)
         self.total = recipe.epochs * self.per_epoch
