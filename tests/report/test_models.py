@@ -10,10 +10,10 @@ from sqlalchemy import event, select
 from core.errors import UserError
 from core.images.dataset import DataChoice
 from core.jobs.payloads import AttackJob, TrainJob
-from core.jobs.queue import spec_identity, store_model, submit_within
+from core.jobs.queue import store_model, submit_within
 from core.leakage.threat import ThreatModel
 from core.models.presets import PRESETS
-from core.models.spec import ModelSpec
+from core.models.spec import ModelSpec, spec_identity
 from core.models.training.recipe import Recipe
 from core.report.models import PRESET, TRAINED, UPLOAD, forget_model, model_entry, zoo
 from core.storage import schema
