@@ -61,6 +61,7 @@ def draw(
 ) -> None:  # fmt: skip
     """Draw the settings of a campaign, of these runs, or of the store. page, title: where a broken link leads back."""
     seen = changes(store, COUNTERS)
+    _forget((campaign, None if runs is None else tuple(runs)))
     with link_errors(page, title):
         choice = _asked()
         where = (str(store.settings.home), store.settings.database_url, present_mark(store.settings), *seen)
@@ -85,6 +86,14 @@ def draw(
 
 
 # --- what is asked for ------------------------------------------------------------------------------------
+def _forget(scope: object) -> None:
+    """Choices made above other settings do not hold here: these may lack the column."""
+    if st.session_state.get("settings_scope", scope) != scope:
+        for name in ("sort", "cols", "x", "y"):
+            st.session_state.pop(f"settings_{name}", None)
+    st.session_state["settings_scope"] = scope
+
+
 def _asked() -> Choice:
     """The link's choices, or this page's own once it is open; UserError for one that there is not."""
     link = st.query_params
