@@ -1,6 +1,6 @@
-"""Audit: a config of an attack or a defence as widgets, each with its meaning, unit and default beside it."""
+"""A config of an attack, a defence or a training as widgets, each with its meaning, unit and default beside it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, fields
 from typing import Any
 
@@ -13,21 +13,26 @@ from pages import _shared
 
 def knobs(
     preset: Any,
-    key: str,
+    key: str | Callable[[str], str],
     *,
     start: Mapping[str, Any] | None = None,
     check: Callable[[dict[str, Any]], object] | None = None,
+    only: Collection[str] | None = None,
+    columns: int = 2,
 ) -> dict[str, Any] | None:
     """One widget for each field of `preset`: what differs from it, or None when a value is refused, which is then said.
 
-    key: of the widgets, `KEY_FIELD`; they are in the link, unless `start` holds their values: then the caller keeps
-    them. check: called with what differs; raises UserError.
+    key: of the widgets, `KEY_FIELD` or what it makes of the field's name; they are in the link, unless `start` holds
+    their values: then the caller keeps them. check: called with what differs; raises UserError. only: these fields.
     """
     values: dict[str, Any] = {}
-    with st.grid(2, min_column_width=210):
+    name = key if callable(key) else lambda field: f"{key}_{field}"
+    with st.grid(columns, min_column_width=210):
         for field in fields(preset):
+            if only is not None and field.name not in only:
+                continue
             default = getattr(preset, field.name)
-            value = _knob(f"{key}_{field.name}", field, default, None if start is None else start)
+            value = _knob(name(field.name), field, default, None if start is None else start)
             if value != default:
                 values[field.name] = value
     try:
@@ -48,6 +53,7 @@ def _knob(key: str, field: Field[Any], default: Any, start: Mapping[str, Any] | 
     about = field.metadata
     unit = f", {about['unit']}" if about.get("unit") else ""
     shown = f"{default:g}" if isinstance(default, int | float) and not isinstance(default, bool) else str(default)
+    shown = shown or "empty"
     label = f"{field.name.replace('_', ' ')} (default {shown}{unit})"
     if start is not None and key not in st.session_state:
         st.session_state[key] = start.get(field.name, default)

@@ -20,6 +20,7 @@ EXAMPLES = """examples:
       --images my_pictures/ --labels labels.csv --attack inverting-gradients --out out
   python -m core audit --model lenet --images photos --limit 4 --attack dlg --update weights --batch-size 2 \\
       --local-epochs 2 --defence clip:norm=0.5 --defence gaussian:std=0.01 --out out
+  python -m core audit --model lenet --num-classes 100 --images cifar100 --limit 8 --attack dlg --out out
   python -m core audit --again out/run.json --out out2
   python -m core audit --list-attacks
   python -m core audit --list-defences gaussian
@@ -50,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--mean", metavar="R,G,B", help="normalisation mean, one number a channel")
     model.add_argument("--std", metavar="R,G,B", help="normalisation standard deviation, one number a channel")
     images = parser.add_argument_group("the images")
-    images.add_argument("--images", metavar="SET|FOLDER", help="lfw, photos, or a folder of images")
+    images.add_argument("--images", metavar="SET|FOLDER", help="lfw, photos, a data set, or a folder of images")
+    images.add_argument("--images-list", type=Path, metavar="FILE.csv", help="the images of a data set to take, by name")
     images.add_argument("--labels", type=Path, metavar="FILE.csv", help="columns name and label")
     images.add_argument("--limit", type=int, metavar="N", help="use the first N images")
     add_threat_arguments(parser)
@@ -132,7 +134,12 @@ def _request(arguments: argparse.Namespace) -> "AttackRequest":
     threat = threat_model(arguments, attack)
     victim, seed = _victim(arguments), arguments.seed or 0
     prepared = load_images(
-        arguments.images, spec=victim.spec, limit=arguments.limit, seed=seed, labels=arguments.labels
+        arguments.images,
+        spec=victim.spec,
+        limit=arguments.limit,
+        seed=seed,
+        labels=arguments.labels,
+        images_list=arguments.images_list,
     )
     controls = 2 if arguments.controls is None else arguments.controls
     return AttackRequest(

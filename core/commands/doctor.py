@@ -50,6 +50,7 @@ def _findings(settings: Settings, download: bool) -> Iterator[Finding]:
     yield from _devices()
     yield from _store(settings)
     yield from _optional()
+    yield from _datasets(settings)
     yield from _weights(settings, download)
     yield from _judges(settings)
     yield from _metrics(settings)
@@ -104,6 +105,20 @@ def _optional() -> Iterator[Finding]:
             yield True, package, importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             yield True, package, "installed, its version is not known"
+
+
+def _datasets(settings: Settings) -> Iterator[Finding]:
+    from core.images.datasets import DATASETS, how_to_place, is_here
+    from core.images.published import folder_of
+
+    for name, record in DATASETS.items():
+        if record.bundled:
+            yield True, f"data set {name}", "with SemSight"
+        elif is_here(name, settings):
+            yield True, f"data set {name}", str(folder_of(record, settings))
+        else:
+            fetch = record.by_hand and f"by hand only. {how_to_place(name, settings)}"
+            yield False, f"data set {name}", fetch or f"optional; python -m core datasets show {name} says how to get it"
 
 
 def _downloadable() -> set[str]:

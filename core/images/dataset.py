@@ -41,6 +41,10 @@ class DataSet(Protocol):
         """Every picture, in the data set's own order."""
 
     @property
+    def published_split(self) -> bool:
+        """Whether the publisher says what is held out; else entries show a split that a DataChoice's seed replaces."""
+
+    @property
     def fingerprint(self) -> str:
         """sha256 over what the index says (names, labels, sizes): another one means other contents."""
 

@@ -32,8 +32,9 @@ def claim(connection: Connection, owner: str, lease_seconds: float) -> Row[tuple
     ours = jobs.c.lease_owner.startswith(f"{place}:", autoescape=True) & (jobs.c.lease_owner != owner)
     free = _free()
     orphan = and_(jobs.c.state == "running", or_(jobs.c.lease_until < now, jobs.c.lease_owner.is_(None), ours))
+    work = jobs.c.kind != "campaign"  # a campaign is advanced between jobs (core.jobs.runner) and computes nothing
     order = (case((jobs.c.kind == "score", 0), (jobs.c.kind == "rescore", 2), else_=1), jobs.c.id)
-    row = connection.execute(select(jobs).where(or_(free, orphan)).order_by(*order).limit(1)).first()
+    row = connection.execute(select(jobs).where(work, or_(free, orphan)).order_by(*order).limit(1)).first()
     if row is None:
         return None
     connection.execute(
@@ -54,12 +55,13 @@ def claim(connection: Connection, owner: str, lease_seconds: float) -> Row[tuple
 
 def somebody_waits(connection: Connection) -> bool:
     """Whether a job that a person asked for could run now: one in the background lets it pass."""
-    asked = select(jobs.c.id).where(_free(), jobs.c.kind != "rescore").limit(1)
+    fresh = and_(jobs.c.kind == "campaign", jobs.c.state == "queued")  # the runner is to bring it on its way
+    asked = select(jobs.c.id).where(or_(and_(_free(), jobs.c.kind != "rescore"), fresh)).limit(1)
     return connection.execute(asked).first() is not None
 
 
 def _free() -> ColumnElement[bool]:
-    """Queued jobs that wait for nothing but a runner."""
+    """Queued jobs that wait for nothing but a runner. A campaign is none: its trainings and attacks are."""
     predecessors = jobs.alias("predecessors")
     waits = (
         select(job_dependencies.c.job_id)
@@ -67,7 +69,7 @@ def _free() -> ColumnElement[bool]:
         .where(job_dependencies.c.job_id == jobs.c.id, predecessors.c.state != "done")
         .exists()
     )
-    return and_(jobs.c.state == "queued", jobs.c.wanted == "run", ~waits)
+    return and_(jobs.c.state == "queued", jobs.c.wanted == "run", jobs.c.kind != "campaign", ~waits)
 
 
 def heartbeat(connection: Connection, job_id: int, owner: str, lease_seconds: float) -> bool:

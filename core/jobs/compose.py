@@ -5,11 +5,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from sqlalchemy import select
 
 from core.attacks import ATTACKS, configure
 from core.errors import UserError
 from core.images.load import draw_label, load_images
 from core.images.picture import Prepared
+from core.jobs.material import weights_of
 from core.jobs.payloads import AttackJob
 from core.jobs.plan import check_fits, check_statistics
 from core.jobs.queue import Submitted, original_hashes, store_model, store_originals, submit
@@ -21,6 +23,7 @@ from core.models.catalogue import check_spec, check_train_mode
 from core.models.presets import PRESETS, preset_weights
 from core.models.spec import ModelSpec
 from core.registry import look_up
+from core.storage.schema import models
 from core.storage.store import Store
 
 MOST_IMAGES = 10_000
@@ -47,6 +50,17 @@ class AttackRequest:
 def preset_model(name: str) -> tuple[ModelSpec, bytes | None]:
     """Spec and weights of a preset; UserError for an unknown name."""
     return look_up(PRESETS, name, "model preset"), preset_weights(name)
+
+
+def stored_model(store: Store, model_id: int) -> tuple[ModelSpec, bytes | None, str]:
+    """Spec, weights and name of a model of the store, such as a trained victim; UserError when it is gone."""
+    row_of = select(models.c.spec, models.c.name).where(models.c.id == model_id)
+    with store.database.read() as connection:
+        row = connection.execute(row_of).first()
+    if row is None:
+        raise UserError(f"There is no model {model_id}; pick one from the list of models.")
+    spec = ModelSpec.from_json(row.spec)
+    return spec, weights_of(store, spec), row.name
 
 
 def demo_request() -> AttackRequest:
@@ -99,13 +113,19 @@ def submit_attack(store: Store, request: AttackRequest, *, anew: bool = False) -
 
     anew runs it again all the same. Raises UserError as `check` and `configure` do.
     """
+    payload = prepare_attack(store, request)
+    return submit(store, payload, title(request), anew=anew)
+
+
+def prepare_attack(store: Store, request: AttackRequest) -> AttackJob:
+    """Store the model and the originals; the job that asks for the attack is not stored yet. Raises UserError."""
     check(request)
     request = defend(request)
     config = asdict(configure(request.attack, dict(request.config)))
     store_model(store, request.spec, request.model_name, request.weights)
     changed = any(chosen.name in INPUT_DEFENCES for chosen in request.threat.defences)
     ids = store_originals(store, request.dataset, request.prepared, request.spec if changed else None)
-    payload = AttackJob(
+    return AttackJob(
         model=request.spec,
         originals=tuple(ids),
         original_hashes=original_hashes(store, ids),
@@ -116,7 +136,6 @@ def submit_attack(store: Store, request: AttackRequest, *, anew: bool = False) -
         controls=request.controls,
         device=request.device,
     )
-    return submit(store, payload, title(request), anew=anew)
 
 
 def defend(request: AttackRequest) -> AttackRequest:

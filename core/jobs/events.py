@@ -7,8 +7,21 @@ import numpy as np
 
 from core.jobs.packing import pack, unpack
 
-Kind = Literal["facts", "progress", "preview", "checkpoint", "reconstructions", "scores", "sets", "failed"]
-LAST: tuple[Kind, ...] = ("reconstructions", "scores", "sets", "failed")  # after one of these a shard says nothing more
+Kind = Literal[
+    "facts",
+    "progress",
+    "preview",
+    "checkpoint",
+    "reconstructions",
+    "scores",
+    "sets",
+    "epoch",
+    "kept",
+    "trained",
+    "failed",
+]
+# after one of these a shard says nothing more
+LAST: tuple[Kind, ...] = ("reconstructions", "scores", "sets", "trained", "failed")
 
 
 @dataclass(frozen=True)
@@ -22,6 +35,9 @@ class Event:
     reconstructions arrays images, losses, chosen, labels, iterations; values status, seconds, record
     scores          values scores: metric -> list of [value | "inf" | "-inf" | None, reason]; versions; weights; record
     sets            values set: id of the set's row; scores: metric -> [value | "inf" | None, reason]; as scores
+    epoch           values row: a core.models.training.progress.EpochRow as a dict
+    kept            values row, and counts images, held_out, parameters; arrays weights (safetensors bytes) of an epoch
+    trained         values rows: every epoch's row; counts as above; seconds; record; arrays weights (safetensors bytes)
     failed          values reason ("memory", "cancelled", "lost", "error") and sentence
     """
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,18 @@ class Fetch:
 def start(settings: Settings, name: str) -> None:
     """Begin to fetch the file, unless that is under way. UserError for a name that there is not."""
     look_up(WEIGHTS, name, "pretrained weights")
+    begin(settings, name, [*COMMAND, name])
+
+
+def begin(settings: Settings, name: str, command: Sequence[str]) -> None:
+    """Start the process that reports under this name, unless one runs."""
     if _running(settings, name):
         return
     folder = settings.home / "fetch"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").unlink(missing_ok=True)
     child = subprocess.Popen(
-        [*COMMAND, name],
+        command,
         cwd=PROJECT,
         env=environment_of(settings),
         stdin=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ EVERY = 0.5  # seconds between two reports
 def main() -> None:
     """Fetch the file that the command line names."""
     name, settings = sys.argv[1], load_settings()
+    alone(settings, name, lambda report: fetch(settings, name, report))
+
+
+def alone(settings: Settings, name: str, work: Callable[[Path], None]) -> None:
+    """Do the work under the name's lock, with the file to report to; nothing where another process holds it."""
     folder = settings.home / "fetch"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.lock").open("a") as lock:
@@ -32,19 +38,19 @@ def main() -> None:
         except BlockingIOError:
             return
         os.nice(5)
-        fetch(settings, name, folder / f"{name}.json")
+        work(folder / f"{name}.json")
 
 
 def fetch(settings: Settings, name: str, report: Path) -> None:
     """Find the weights in torch's cache or download them, and write how it went."""
-    _write(report, {"bytes": 0})
+    write(report, {"bytes": 0})
     last = 0.0
 
     def progress(so_far: int, total: int | None) -> None:
         nonlocal last
         if time.monotonic() - last > EVERY or so_far == total:
             last = time.monotonic()
-            _write(report, {"bytes": so_far, "total": total})
+            write(report, {"bytes": so_far, "total": total})
 
     try:
         found = find_weights(name, settings, download=True, progress=progress)
@@ -53,10 +59,11 @@ def fetch(settings: Settings, name: str, report: Path) -> None:
         outcome = {"problem": str(error)}
     except (RuntimeError, ValueError, LookupError, TypeError, OSError, MemoryError) as error:
         outcome = {"problem": f"It could not be taken in ({type(error).__name__}: {error})"[:300]}
-    _write(report, outcome)
+    write(report, outcome)
 
 
-def _write(path: Path, values: dict[str, Any]) -> None:
+def write(path: Path, values: dict[str, Any]) -> None:
+    """Put a report in place whole."""
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(values))
     draft.replace(path)

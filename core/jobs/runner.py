@@ -10,6 +10,7 @@ from types import FrameType
 from sqlalchemy import Row, select
 
 from core.errors import UserError
+from core.jobs.campaign_work import advance
 from core.jobs.claims import (
     claim,
     fail_orphans_of_failure,
@@ -22,6 +23,7 @@ from core.jobs.claims import (
 from core.jobs.executors import Executor, Message, make_executor
 from core.jobs.launch import runner_lock
 from core.jobs.payloads import RescoreJob
+from core.jobs.prepared import forget_prepared
 from core.jobs.rescore import Present, present, queue_outdated
 from core.jobs.sources import Interrupted, forget_unaugmented
 from core.jobs.work import EXPECTED, JobWork, sentence_of
@@ -67,8 +69,11 @@ class Runner:
     def turn(self) -> bool:
         """One round: poll, store, obey. False when there was nothing to do."""
         if self._work is None:
+            moved = self._bring_campaigns_on()
             row = self._claim() if not self.ending and self._reachable() else None
             if row is None:
+                if moved:
+                    return True
                 self._bring_up_to_date()
                 self._rest()
                 return False
@@ -116,6 +121,18 @@ class Runner:
         if queued:
             log.info("%d runs are scored anew in the background: jobs %s", len(queued), queued)
 
+    def _bring_campaigns_on(self) -> bool:
+        """Ask for the next training or attack of every campaign, or end it; True when anything was done."""
+        if self.ending:
+            return False
+        try:
+            return advance(self.store, self._between)
+        except Interrupted:
+            return False
+        except EXPECTED:
+            log.warning("the campaigns could not be brought on", exc_info=True)
+            return False
+
     def _lose_workers(self, error: OSError) -> None:
         """Forget the workers and put the job back; it goes on from its checkpoints once they answer again."""
         work, self._work, self._lost = self._work, None, True
@@ -155,6 +172,7 @@ class Runner:
             deleted = collect_files(self.store) if forgotten or always else []
             if always:
                 forget_unaugmented(self.store)
+                forget_prepared(self.store.settings)
         except OSError as error:
             log.warning("files that no row names stay: %s", error)
             return
@@ -163,7 +181,7 @@ class Runner:
 
     def _claim(self) -> Row | None:  # type: ignore[type-arg]
         with self.store.database.read() as connection:
-            waiting = select(jobs.c.id).where(jobs.c.state.in_(("queued", "running"))).limit(1)
+            waiting = select(jobs.c.id).where(jobs.c.state.in_(("queued", "running")), jobs.c.kind != "campaign").limit(1)
             if connection.execute(waiting).first() is None:
                 return None
         with self.store.database.write() as connection:

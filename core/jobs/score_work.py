@@ -1,28 +1,27 @@
 """What a score job is made of: its shards, their bytes, and what is written of their results. No torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from core.jobs import results
 from core.jobs.events import Event
+from core.jobs.kinds import Kind, Later, Task
 from core.jobs.material import attack_of, pair_metrics, pairs_to_score, score_shard
 from core.jobs.payloads import RescoreJob, ScoreJob
 from core.jobs.plan import ShardPlan, plan_score
 from core.jobs.references import REFERENCES, add_source_pairings, is_augmented
 from core.jobs.results import ShardRow
 from core.jobs.sets import SETS, plan_sets, set_shard
-from core.jobs.sources import Beat, still
 from core.storage.database import bump
 from core.storage.scores import StoredScore, write_scores
-from core.storage.store import Store
-
-Later = Callable[[Connection], object]
 
 
-def plan(store: Store, payload: ScoreJob, beat: Beat = still) -> list[ShardPlan]:
+def plan(task: Task) -> list[ShardPlan]:
     """Pairs first, then sets. An augmented run gets its second pairings here."""
-    if is_augmented(store, attack_of(store, payload), beat):
+    store, payload = task.store, _score(task)
+    if is_augmented(store, attack_of(store, payload), task.beat):
         with store.database.write() as connection:
             add_source_pairings(connection, payload.attack_job)
     known = [reference for _, reference in pairs_to_score(store, payload.attack_job)]
@@ -34,21 +33,33 @@ def plan(store: Store, payload: ScoreJob, beat: Beat = still) -> list[ShardPlan]
     return pairs + plan_sets(store, payload, wanted)
 
 
-def shard_bytes(store: Store, payload: ScoreJob, plan: ShardPlan, beat: Beat = still) -> bytes:
+def shard_bytes(task: Task, plan: ShardPlan, _row: Row[Any]) -> bytes:
     """The shard of a plan, for the way to the worker."""
+    store, payload = task.store, _score(task)
     if plan.role == "sets":
-        return set_shard(store, payload, plan, store.settings.threads, beat).to_bytes()
-    return score_shard(store, payload, plan, store.settings.threads, beat).to_bytes()
+        return set_shard(store, payload, plan, store.settings.threads, task.beat).to_bytes()
+    return score_shard(store, payload, plan, store.settings.threads, task.beat).to_bytes()
 
 
-def writes(store: Store, payload: ScoreJob, shard: ShardRow, event: Event) -> list[Later]:
+def writes(task: Task, shard: ShardRow, event: Event) -> list[Later]:
     """What to write of a shard's result."""
     if event.kind == "sets":
         reference = SETS[shard.plan.targets[0]][1]
         return [lambda c: store_set_scores(c, shard, event, reference)]
-    known = pairs_to_score(store, payload.attack_job)
-    pairs = [known[place] for place in shard.plan.targets]
-    return [lambda c: store_scores(c, shard, event, pairs)]
+    if event.kind == "scores":
+        known = pairs_to_score(task.store, _score(task).attack_job)
+        pairs = [known[place] for place in shard.plan.targets]
+        return [lambda c: store_scores(c, shard, event, pairs)]
+    return []
+
+
+KIND = Kind(plan, shard_bytes, writes)
+
+
+def _score(task: Task) -> ScoreJob:
+    if not isinstance(task.payload, ScoreJob):
+        raise TypeError(f"A job of the kind {task.payload.kind} scores nothing.")
+    return task.payload
 
 
 def store_scores(connection: Connection, shard: ShardRow, event: Event, pairs: Sequence[tuple[int, str]]) -> None:

@@ -9,13 +9,14 @@ import numpy as np
 from core.attacks.base import AttackCancelled
 from core.attacks.speed import useful_threads
 from core.errors import UserError
-from core.jobs import compute, compute_scores
+from core.jobs import compute, compute_scores, compute_train
 from core.jobs.events import failed
 from core.jobs.packing import blob, pack, unpack
 from core.jobs.payloads import AttackJob
 from core.jobs.plan import ShardPlan, plan_attack
 from core.leakage.threat import ThreatModel
 from core.models.spec import ModelSpec
+from core.models.training.progress import TrainingCancelled
 
 Emit = compute.Emit
 
@@ -128,6 +129,40 @@ class SetShard:
         return pack(header, {"originals": self.originals, "reconstructions": self.reconstructions})
 
 
+@dataclass(frozen=True)
+class TrainShard:
+    """All that a worker needs to train a victim. images (N, H, W, C), held_images (M, H, W, C) uint8; labels int64."""
+
+    spec: ModelSpec
+    recipe: dict[str, Any]
+    images: np.ndarray
+    labels: np.ndarray
+    held_images: np.ndarray
+    held_labels: np.ndarray
+    weights: bytes | None = None  # safetensors to start from; None: drawn from the spec's seed
+    device: str = "auto"
+    threads: int = 1
+    checkpoint: bytes | None = None
+    checkpoint_number: int = 0
+    checkpoint_seconds: float = 20.0
+
+    def to_bytes(self) -> bytes:
+        """For the way to the worker: the one copy of the pixels beside the worker's own."""
+        plain = ("recipe", "device", "threads", "checkpoint_number", "checkpoint_seconds")
+        header = {"type": "train", "spec": self.spec.to_json(), **{name: getattr(self, name) for name in plain}}
+        arrays = {
+            "images": self.images,
+            "labels": self.labels.astype(np.int64),
+            "held_images": self.held_images,
+            "held_labels": self.held_labels.astype(np.int64),
+        }
+        if self.weights is not None:
+            arrays["weights"] = blob(self.weights)
+        if self.checkpoint is not None:
+            arrays["checkpoint"] = blob(self.checkpoint)
+        return pack(header, arrays)
+
+
 def plan_shards(
     payload: AttackJob,
     pixels: Sequence[np.ndarray],
@@ -176,7 +211,12 @@ def attack_shard(
     )
 
 
-WORK = {"attack": compute.attack, "score": compute_scores.score, "sets": compute_scores.score_sets}
+WORK = {
+    "attack": compute.attack,
+    "score": compute_scores.score,
+    "sets": compute_scores.score_sets,
+    "train": compute_train.train,
+}
 
 
 def run_shard(data: bytes, emit: Emit, cancelled: Callable[[], bool]) -> None:
@@ -184,7 +224,7 @@ def run_shard(data: bytes, emit: Emit, cancelled: Callable[[], bool]) -> None:
     try:
         header, arrays = unpack(data)
         WORK[header["type"]](header, arrays, emit, cancelled)
-    except AttackCancelled:
+    except (AttackCancelled, TrainingCancelled):
         emit(failed("cancelled", "It was stopped."))
     except UserError as error:
         emit(failed("error", str(error)))

@@ -2,32 +2,33 @@
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from core.errors import UserError
-from core.jobs import results, score_work
+from core.jobs import attack_work, results, score_work, train_work
 from core.jobs.claims import let_go
-from core.jobs.devices import room
 from core.jobs.events import LAST, Event
 from core.jobs.executors import Executor
-from core.jobs.material import StoredPixels, original_labels, weights_of
-from core.jobs.payloads import AttackJob, Payload, ScoreJob, from_json
-from core.jobs.plan import ShardPlan, plan_attack, split
-from core.jobs.queue import submit_within
+from core.jobs.kinds import Kind, Later, Task
+from core.jobs.payloads import AttackJob, Payload, RescoreJob, ScoreJob, TrainJob, from_json
+from core.jobs.plan import ShardPlan, split
 from core.jobs.results import ShardRow
-from core.jobs.shards import attack_shard
 from core.jobs.sources import Beat, Interrupted, still
 from core.storage.database import bump
 from core.storage.schema import jobs, shards
 from core.storage.store import Store
 
 ATTEMPTS = 3
+KINDS: dict[str, Kind] = {  # by a payload's kind; rescoring is a kind of scoring
+    AttackJob.kind: attack_work.KIND,
+    ScoreJob.kind: score_work.KIND,
+    RescoreJob.kind: score_work.KIND,
+    TrainJob.kind: train_work.KIND,
+}
 log = logging.getLogger("semsight.runner")
-Later = Callable[[Connection], object]
 
 
 class JobFailed(Exception):
@@ -67,6 +68,17 @@ class JobWork:
         work = JobWork(store, executor, owner, row.id, row.title, payload, beat=beat)
         work._plan()
         return work
+
+    @property
+    def _task(self) -> Task:
+        return Task(self.store, self.job_id, self.title, self.payload, self.beat)
+
+    @property
+    def _kind(self) -> Kind:
+        kind = KINDS.get(self.payload.kind)
+        if kind is None:
+            raise JobFailed(f"This version cannot run jobs of the kind {self.payload.kind} yet.")
+        return kind
 
     def advance(self, events: list[tuple[int, Event]], wanted: str) -> bool:
         """Store what came, obey what is wanted, keep the executor busy. True when the job is over."""
@@ -109,21 +121,13 @@ class JobWork:
         with self.store.database.read() as connection:
             planned = connection.execute(select(shards.c.id).where(mine).limit(1)).first() is not None
         if not planned:
-            plans = self._fresh_plan()
+            plans = self._kind.plan(self._task)
             with self.store.database.write() as connection:
                 for position, plan in enumerate(plans):
                     self._insert(connection, position, plan)
         with self.store.database.write() as connection:  # what flew when an earlier runner died
             stale = and_(mine, shards.c.state == "running")
             connection.execute(update(shards).where(stale).values(state="queued"))
-
-    def _fresh_plan(self) -> list[ShardPlan]:
-        if isinstance(self.payload, AttackJob):
-            space = room(self.store.settings, self.payload.device)
-            return plan_attack(self.payload, original_labels(self.store, self.payload), space)
-        if isinstance(self.payload, ScoreJob):
-            return score_work.plan(self.store, self.payload, self.beat)
-        raise JobFailed(f"This version cannot run jobs of the kind {self.payload.kind} yet.")
 
     def _insert(self, connection: Connection, position: int, plan: ShardPlan, parent: int | None = None) -> None:
         values = {"job_id": self.job_id, "position": position, "role": plan.role, "plan": plan.to_json()}
@@ -141,11 +145,10 @@ class JobWork:
             if row.attempt >= ATTEMPTS:
                 why = row.error or "it stopped without a word"
                 raise JobFailed(
-                    f"A part of this job failed {ATTEMPTS} times ({why}); try fewer restarts, smaller updates or "
-                    "another device, then start it anew."
+                    f"A part of this job failed {ATTEMPTS} times ({why}); {self._kind.advice}, then start it anew."
                 )
             plan = ShardPlan.from_json(row.role, row.plan)
-            data = self._shard_bytes(plan, row)
+            data = self._kind.shard_bytes(self._task, plan, row)
             with self.store.database.write() as connection:
                 values = {"state": "running", "attempt": row.attempt + 1}
                 connection.execute(update(shards).where(shards.c.id == row.id).values(**values))
@@ -153,38 +156,6 @@ class JobWork:
             self.flying[row.id] = ShardRow(row.id, self.job_id, plan)
             self.heard[row.id] = time.monotonic()
             self.executor.submit(row.id, data)
-
-    def _shard_bytes(self, plan: ShardPlan, row: Row[Any]) -> bytes:
-        settings, artifacts = self.store.settings, self.store.artifacts
-        if isinstance(self.payload, ScoreJob):
-            return score_work.shard_bytes(self.store, self.payload, plan, self.beat)
-        if not isinstance(self.payload, AttackJob):
-            raise TypeError(f"A job of the kind {self.payload.kind} has no shard of an attack.")
-        kept = row.checkpoint_sha if row.checkpoint_sha and artifacts.exists(row.checkpoint_sha) else None
-        return attack_shard(
-            self.payload,
-            plan,
-            self._pixels(),
-            original_labels(self.store, self.payload),
-            weights_of(self.store, self.payload.model),
-            threads=settings.threads,
-            checkpoint=artifacts.read_bytes(kept) if kept else None,
-            checkpoint_number=row.checkpoint_version,
-            checkpoint_seconds=settings.checkpoint_seconds,
-            device=self._device(),
-        ).to_bytes()
-
-    def _device(self) -> str:
-        settings = self.store.settings
-        device = settings.device if self.payload.device == "auto" else self.payload.device
-        # a Dask worker sees only the GPU that it is pinned to, which is its first
-        return "cuda" if settings.executor == "dask" and device.startswith("cuda") else device
-
-    def _pixels(self) -> StoredPixels:
-        payload = self.payload
-        if not isinstance(payload, AttackJob):
-            raise TypeError("Only an attack has originals of its own.")
-        return StoredPixels(self.store.artifacts, payload.original_hashes, payload.model.channels)
 
     # --- what comes back -------------------------------------------------------------------------------------
     def _store(self, events: list[tuple[int, Event]]) -> None:
@@ -214,34 +185,11 @@ class JobWork:
             return [self._failure(shard, event)]
         if event.kind == "progress":
             return [lambda c: results.store_progress(c, shard, event)]
-        if event.kind in ("scores", "sets") and isinstance(self.payload, ScoreJob):
-            scores = score_work.writes(self.store, self.payload, shard, event)
-            return [*scores, lambda c: obsolete.append(results.finish_shard(c, shard))]
-        payload = self.payload
-        if not isinstance(payload, AttackJob):
-            return []
-        if event.kind == "facts":
-            return [lambda c: results.store_facts(c, shard, payload, event)]
-        if event.kind == "preview":
-            rows = results.preview_rows(self.store.artifacts, shard, event)
-            return [lambda c: results.store_previews(c, rows)]
         if event.kind == "checkpoint":
             sha = self.store.artifacts.put_bytes(event.arrays["state"].tobytes(), ".bin")
             return [lambda c: obsolete.append(results.store_checkpoint(c, shard, event, sha))]
-        paired = self._paired(shard, payload, event)
-        return [
-            lambda c: results.store_reconstructions(c, shard, payload, event, paired),
-            lambda c: obsolete.append(results.finish_shard(c, shard)),
-        ]
-
-    def _paired(self, shard: ShardRow, payload: AttackJob, event: Event) -> tuple[list[results.PairedImage], str, str]:
-        """The images of a result, written, each with its original."""
-        size, pixels, artifacts = payload.threat.batch_size, self._pixels(), self.store.artifacts
-        if payload.threat.update == "none":
-            labels = original_labels(self.store, payload)
-            return results.pair_with_nearest(artifacts, shard, payload, event, pixels, labels)
-        originals = [pixels[u * size + b] for u in shard.plan.targets for b in range(size)]
-        return results.pair_images(artifacts, shard, payload, event, originals)
+        writes = self._kind.writes(self._task, shard, event)
+        return [*writes, lambda c: obsolete.append(results.finish_shard(c, shard))] if event.kind in LAST else writes
 
     def _failure(self, shard: ShardRow, event: Event) -> Later:
         """Queue the shard again, in halves after an out-of-memory; an error that repeats at once fails the job."""
@@ -274,15 +222,13 @@ class JobWork:
 
     # --- the end ---------------------------------------------------------------------------------------------
     def _finish(self) -> bool:
-        """Done when no shard is left; an attack's scores are queued in the same transaction."""
+        """Done when no shard is left; what follows it, as an attack's scores, is queued in the same transaction."""
         left = and_(shards.c.job_id == self.job_id, shards.c.state.in_(("queued", "running")))
         with self.store.database.write() as connection:
             if connection.execute(select(shards.c.id).where(left).limit(1)).first() is not None:
                 return False
-            if let_go(connection, self.job_id, self.owner, "done") and isinstance(self.payload, AttackJob):
-                score = ScoreJob(attack_job=self.job_id)
-                title = f"Scores of {self.title}"
-                submit_within(connection, score, title, parent=self.job_id, depends_on=(self.job_id,))
+            if let_go(connection, self.job_id, self.owner, "done"):
+                self._kind.after(self._task, connection)
         return True
 
     def _end(self, state: str, sentence: str | None) -> None:

@@ -189,8 +189,8 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _base(default: int = 64) -> dict[str, Argument]:
-    help_text = "Channels of the first stage; the later ones are 2 and 4 times as wide."
+def _base(default: int = 64, help_text: str = "") -> dict[str, Argument]:
+    help_text = help_text or "Channels of the first stage; the later ones are 2 and 4 times as wide."
     return {"base": Argument("base", default, help_text, minimum=1, maximum=512)}
 
 
@@ -223,6 +223,34 @@ def _register_own() -> None:
         register(CATALOGUE, architecture.name, architecture)
 
 
+def _register_cifar() -> None:
+    """What core/models/cifar_stems.py builds."""
+    each = "Channels of the first stage; each later one is twice as wide."
+    growth = Argument("growth", 32, "Channels that each layer adds; the stem has twice as many.", maximum=128)
+    residual, stem = "arXiv 1512.03385, stem of stride 1", "Channels of the stem; 32 is the published width."
+    for architecture in (
+        Architecture("resnet18-cifar", "ResNet18, CIFAR stem", residual, 1, 9, _base(64, each), batchnorm=True),
+        Architecture("resnet34-cifar", "ResNet34, CIFAR stem", residual, 1, 9, _base(64, each), batchnorm=True),
+        Architecture("resnet50-cifar", "ResNet50, CIFAR stem", residual, 1, 9, _base(64, each), batchnorm=True),
+        Architecture(
+            "resnet18-cifar-gn", "ResNet18 with GroupNorm, CIFAR stem", f"{residual}, for DP-SGD", 1, 1, _base(64, each)
+        ),
+        Architecture(
+            "densenet121-cifar", "DenseNet121, CIFAR stem", "arXiv 1608.06993, stem of stride 1", 8, 16,
+            {"growth": growth}, batchnorm=True,
+        ),
+        Architecture(
+            "vgg16-cifar", "VGG16, one linear layer", "arXiv 1409.1556 with BatchNorm", 32, 32, _base(64, each),
+            batchnorm=True,
+        ),
+        Architecture(
+            "mobilenet-v2-cifar", "MobileNet v2, CIFAR stem", "arXiv 1801.04381, two strides of 2 left out", 1, 9,
+            _base(32, stem), batchnorm=True,
+        ),
+    ):  # fmt: skip
+        register(CATALOGUE, architecture.name, architecture)
+
+
 def _register_vision() -> None:
     for family in VISION_FAMILIES:
         for name in family.names.split():
@@ -232,4 +260,5 @@ def _register_vision() -> None:
 
 
 _register_own()
+_register_cifar()
 _register_vision()

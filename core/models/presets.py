@@ -38,6 +38,13 @@ SUMMARIES = {
     "convnet-gn": "ConvNet with GroupNorm for BatchNorm, as DP-SGD needs it, untrained.",
     "resnet20-4-gn": "ResNet20-4 with GroupNorm for BatchNorm, as DP-SGD needs it, untrained.",
     "vit-tiny": "Vision transformer of DeiT's tiny size on 4×4 patches, untrained.",
+    "resnet18-cifar": "ResNet18 with a stem for small images, untrained.",
+    "resnet34-cifar": "ResNet34 with a stem for small images, untrained.",
+    "resnet50-cifar": "ResNet50 with a stem for small images, untrained.",
+    "resnet18-cifar-gn": "ResNet18 with a stem for small images and GroupNorm, as DP-SGD needs it, untrained.",
+    "densenet121-cifar": "DenseNet121 with a stem for small images, untrained.",
+    "vgg16-cifar": "VGG16 with BatchNorm and one linear layer, untrained.",
+    "mobilenet-v2-cifar": "MobileNet v2 with a stem for small images, untrained.",
     "lenet-faces": "LeNet trained to tell faces from other crops (held-out accuracy {accuracy:.0%}).",
     "convnet-faces": "Narrow ConvNet trained to tell faces from other crops (held-out accuracy {accuracy:.0%}).",
 }
@@ -85,6 +92,13 @@ def _register_presets() -> None:
         ("convnet-gn", "convnet-gn", {"base": 64}),
         ("resnet20-4-gn", "resnet20-4-gn", {"base": 64}),
         ("vit-tiny", "vit-tiny", {"patch": 4, "width": 192, "depth": 12, "heads": 3}),
+        ("resnet18-cifar", "resnet18-cifar", {"base": 64}),
+        ("resnet34-cifar", "resnet34-cifar", {"base": 64}),
+        ("resnet50-cifar", "resnet50-cifar", {"base": 64}),
+        ("resnet18-cifar-gn", "resnet18-cifar-gn", {"base": 64}),
+        ("densenet121-cifar", "densenet121-cifar", {"growth": 32}),
+        ("vgg16-cifar", "vgg16-cifar", {"base": 64}),
+        ("mobilenet-v2-cifar", "mobilenet-v2-cifar", {"base": 32}),
     ):
         spec = ModelSpec(architecture, CLASSES, arguments=dict[str, Any](arguments), origin=f"preset {name}")
         register(PRESETS, name, spec)

@@ -36,7 +36,7 @@ def build_vision(spec: ModelSpec) -> nn.Module:
     model: nn.Module = models.get_model(spec.architecture, **arguments)
     if spec.channels != 3:
         _take_channels(model, spec.channels)
-    _tame(model)
+    tame(model)
     return model
 
 
@@ -57,7 +57,7 @@ def _take_channels(model: nn.Module, channels: int) -> None:
             return
 
 
-def _tame(module: nn.Module) -> None:
+def tame(module: nn.Module) -> None:
     """Out of place, without dropout, attention by the math kernel; all below `module`."""
     for name, child in module.named_children():
         if isinstance(child, nn.Dropout) or type(child).__name__ == "StochasticDepth":
@@ -68,4 +68,4 @@ def _tame(module: nn.Module) -> None:
             child.dropout = 0.0
         if "inplace" in vars(child):
             vars(child)["inplace"] = False
-        _tame(child)
+        tame(child)

@@ -37,7 +37,7 @@ class WeightsRecord:
     licence: str
     mebibytes: int  # size of the published file
     cached: bool = True  # torch keeps it in its cache, under its published name
-    layout: str = "state"  # of the published file: state, clip (OpenAI's archive), or safetensors (taken as it is)
+    layout: str = "state"  # of the published file: state, strict (see weights_intake), clip (OpenAI's archive), safetensors
 
     @property
     def file(self) -> str:

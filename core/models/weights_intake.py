@@ -4,15 +4,19 @@ import hashlib
 import http.client
 import os
 import pickle
+import re
 import tempfile
 import urllib.error
 import urllib.request
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from core.errors import UserError
+from core.models.intake_records import Limits
+from core.models.intake_state import read_state_dict
 from core.models.weights import MissingWeights, WeightsRecord, check_file
 
 if TYPE_CHECKING:
@@ -20,9 +24,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int | None], None]
 
-DOWNLOAD_LIMIT = 700 << 20  # bytes; the largest (VGG16) has 528 MiB
+DOWNLOAD_LIMIT = 700 << 20  # bytes; more only where the record says that the file has more
 CHUNK = 1 << 20
 TIMEOUT = 30  # seconds without an answer
+DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # torchvision's older names: norm.1.weight
 
 
 def convert(published: Path, target: Path, record: WeightsRecord) -> None:
@@ -49,7 +54,8 @@ def download(target: Path, record: WeightsRecord, url: str | None = None, progre
         published = Path(folder) / record.file
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, published.open("wb") as file:
-                digest = _copy(answer, file, _length(answer), progress)
+                limit = max(DOWNLOAD_LIMIT, record.mebibytes + 1 << 20)
+                digest = _copy(answer, file, _length(answer), progress, limit)
         except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
             raise UserError(f"the download failed ({error}); check the connection or put the file there.") from error
         _expect(digest, record, "downloaded")
@@ -61,12 +67,12 @@ def _length(answer: Any) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def _copy(source: IO[bytes], file: IO[bytes], length: int | None, progress: Progress | None) -> str:
+def _copy(source: IO[bytes], file: IO[bytes], length: int | None, progress: Progress | None, limit: int) -> str:
     digest, total = hashlib.sha256(), 0
     while chunk := source.read(CHUNK):
         total += len(chunk)
-        if total > DOWNLOAD_LIMIT:
-            raise UserError(f"the download is larger than {DOWNLOAD_LIMIT >> 20} MiB; check the address.")
+        if total > limit:
+            raise UserError(f"the download is larger than {limit >> 20} MiB; check the address.")
         digest.update(chunk)
         file.write(chunk)
         if progress is not None:
@@ -93,7 +99,8 @@ def _take_in(published: Path, target: Path, record: WeightsRecord) -> None:
     import torch
     from safetensors.torch import save
 
-    state = _clip_state(published, record) if record.layout == "clip" else _torch_state(published, record)
+    readers = {"clip": _clip_state, "strict": _strict_state, "state": _torch_state}
+    state = readers[record.layout](published, record)
     if any(
         not isinstance(state.get(key), torch.Tensor) or tuple(state[key].shape) != shape
         for key, shape in record.shapes.items()
@@ -111,6 +118,23 @@ def _torch_state(published: Path, record: WeightsRecord) -> dict[str, Any]:
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
         raise UserError(f"{record.file} cannot be read; remove it and get it again.") from error
     return state if isinstance(state, dict) else {}
+
+
+def _strict_state(published: Path, record: WeightsRecord) -> dict[str, Any]:
+    """A state dict in torch's zip format by the reader of uploads, which runs nothing; under torchvision's names.
+
+    Files from before 2020 are in torch's older format, which that reader does not know: those go to torch's own, which
+    makes tensors only (weights_only), and only a file with the published checksum comes here.
+    """
+    if not zipfile.is_zipfile(published):
+        state = _torch_state(published, record)
+    else:
+        from core.models.intake_tensors import read_tensors
+
+        limits = Limits(file_bytes=(record.mebibytes + 1) << 20)
+        with published.open("rb") as file:
+            state = dict(read_tensors(file, read_state_dict(file, published.stat().st_size, record.file, limits), ""))
+    return {DENSENET.sub(r"\1\2", key): tensor for key, tensor in state.items()}
 
 
 def _clip_state(published: Path, record: WeightsRecord) -> "dict[str, torch.Tensor]":

@@ -76,6 +76,29 @@ def test_a_label_in_another_tab_moves_the_plot_and_zoom_stays(context: BrowserCo
     assert node.evaluate("node => node.isConnected")  # the very same node: nothing was thrown away and redrawn
 
 
+def test_the_plot_stays_the_same_node_when_words_above_it_come_and_go(
+    context: BrowserContext, serve: Callable[..., App]
+) -> None:
+    """From no answer (a note) over a few (a caution) to enough (neither): the plot below keeps its place."""
+    unlabelled = serve(lambda store: fill_store(store, originals=12, runs=1, labels=0))
+    watcher, labeller = context.new_page(), context.new_page()
+    labeller.goto(f"{unlabelled.url}/label?annotator=Ana")
+    expect(labeller.locator("img.picture")).to_be_visible()
+    open_plot(watcher, unlabelled)
+    node = watcher.locator(AREA).element_handle()
+    assert node is not None
+    for answers in (3, 11):
+        while int((labeller.locator(".count").inner_text()).split()[0]) < answers:
+            before = labeller.locator(".count").inner_text()
+            labeller.keyboard.press("y")
+            expect(labeller.locator(".count")).not_to_have_text(before)
+        expect(labeller.locator(".saving")).to_have_text("Saved")
+        watcher.bring_to_front()
+        expect(watcher.locator(AREA)).to_have_attribute("data-answers", str(answers))
+        assert node.evaluate("node => node.isConnected")
+        labeller.bring_to_front()
+
+
 def test_hovering_shows_the_picture_of_the_point(page: Page, app: App) -> None:
     open_plot(page, app)
     point = page.locator(POINTS).nth(7)

@@ -9,9 +9,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 from core.commands.audit_run import attack_and_score
+from core.images import policies as ats
 from core.images.picture import Prepared
 from core.jobs.compose import AttackRequest, defend, submit_attack
-from core.leakage.defences import ats
 from core.leakage.defences.pictures import defended
 from core.leakage.threat import ChosenDefence, ThreatModel
 from core.leakage.victim import normalise, observe

@@ -7,11 +7,27 @@ import pytest
 import torch
 from torch import nn
 
-from core.models.architectures import ARCHITECTURES, ConvNet, Encoder, LeNet, MaxPool, draw_weights, group_norm
-from core.models.build import build_model
+from core.models.architectures import ARCHITECTURES, ConvNet, Encoder, LeNet, draw_weights
+from core.models.build import build_model, build_skeleton
+from core.models.catalogue import CATALOGUE
+from core.models.layers import MaxPool, group_norm
 from core.models.spec import ModelSpec
 
-SMALL = {"convnet": {"base": 4}, "resnet20-4": {"base": 4}, "vit-tiny": {"width": 16, "depth": 1, "heads": 2}}
+SMALL = {
+    "convnet": {"base": 4},
+    "resnet20-4": {"base": 4},
+    "vit-tiny": {"width": 16, "depth": 1, "heads": 2},
+    "resnet18-cifar": {"base": 4},
+    "resnet34-cifar": {"base": 2},
+    "resnet50-cifar": {"base": 2},
+    "densenet121-cifar": {"growth": 2},
+    "vgg16-cifar": {"base": 2},
+    "mobilenet-v2-cifar": {"base": 8},
+}
+
+
+def small(name: str) -> dict[str, int]:
+    return SMALL.get(name.removesuffix("-gn"), {})
 
 
 def count(module: nn.Module) -> int:
@@ -33,7 +49,77 @@ def test_parameter_counts() -> None:
     assert count(ARCHITECTURES["vit-tiny"](3, 32, 32, 10)) == 9_408 + 66 * 192 + 12 * block + 2 * 192 + 1_930
 
 
-@pytest.mark.parametrize("name", ["convnet", "resnet20-4"])
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        # As https://github.com/kuangliu/pytorch-cifar builds them for CIFAR-10, by the numbers that its users report.
+        ("resnet18-cifar", 11_173_962),
+        ("resnet34-cifar", 21_282_122),
+        ("resnet50-cifar", 23_520_842),
+        ("densenet121-cifar", 6_956_298),
+        ("vgg16-cifar", 14_728_266),  # 14,714,688 of VGG-16's convolutions, 2 · 4224 of norms, 512 · 10 + 10
+        # torchvision documents 3,504,872 for MobileNet v2 with 1000 classes: 1280 · 990 + 990 fewer for 10.
+        ("mobilenet-v2-cifar", 3_504_872 - 1_268_190),
+    ],
+)
+def test_parameter_counts_of_small_stems_are_the_published_ones(name: str, published: int) -> None:
+    assert count(build_skeleton(ModelSpec(name, 10))) == published
+
+
+@pytest.mark.parametrize("name", ["resnet18-cifar", "resnet50-cifar"])
+def test_small_stems_differ_from_torchvisions_in_the_stem_alone(name: str) -> None:
+    theirs = build_skeleton(ModelSpec(name.removesuffix("-cifar"), 10)).state_dict()
+    ours = build_skeleton(ModelSpec(name, 10)).state_dict()
+    assert {key: t.shape for key, t in ours.items() if key != "conv1.weight"} == {
+        key: t.shape for key, t in theirs.items() if key != "conv1.weight"
+    }
+    assert ours["conv1.weight"].shape == (64, 3, 3, 3)
+
+
+def test_the_convolutions_of_a_small_stem_are_torchvisions() -> None:
+    """The same weights in torchvision's ResNet18, its stem replaced by hand, give the same logits."""
+    from torchvision.models import resnet18
+
+    theirs = resnet18(num_classes=10)
+    theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    theirs.maxpool = nn.Identity()
+    ours = build_model(ModelSpec("resnet18-cifar", 10))
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ours(x), theirs.eval()(x))
+
+
+@pytest.mark.parametrize("name", ["resnet18-cifar", "densenet121-cifar", "vgg16-cifar", "mobilenet-v2-cifar"])
+def test_small_stems_keep_the_picture_large(name: str) -> None:
+    """The last maps of a 32-pixel image have 4×4 pixels (VGG's five poolings leave one), torchvision's have one."""
+    sides = []
+    model = build_model(ModelSpec(name, 10, arguments=small(name)))
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda _, __, result: sides.append(result.shape[-1]))
+    model(torch.rand(1, 3, 32, 32))
+    assert (sides[0], sides[-1]) == (32, 2 if name == "vgg16-cifar" else 4)
+
+
+@pytest.mark.parametrize("name", ["convnet-gn", "resnet20-4-gn", "resnet18-cifar-gn"])
+def test_opacus_takes_the_variants_with_group_norm(name: str) -> None:
+    from opacus.validators import ModuleValidator
+
+    model = build_model(ModelSpec(name, 10, arguments={"base": 4})).train()
+    assert ModuleValidator.validate(model, strict=False) == []
+    batch = build_model(ModelSpec(name.removesuffix("-gn"), 10, arguments={"base": 4})).train()
+    assert ModuleValidator.validate(batch, strict=False)
+
+
+@pytest.mark.parametrize(("side", "patch"), [(32, 4), (64, 8), (112, 8)])
+def test_vit_takes_the_sizes_of_the_papers_data_sets(side: int, patch: int) -> None:
+    arguments = {"width": 12, "depth": 1, "heads": 3, "patch": patch}
+    model = build_model(ModelSpec("vit-tiny", 5, height=side, width=side, arguments=arguments))
+    assert model.positions.shape == (1, (side // patch) ** 2 + 1, 12)
+    assert model(torch.rand(2, 3, side, side)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", ["convnet", "resnet20-4", "resnet18-cifar"])
 def test_group_norm_variants_differ_in_the_norm_alone(name: str) -> None:
     batch, group = ({n: p.shape for n, p in ARCHITECTURES[kind](3, 32, 32, 10, base=8).named_parameters()}
                     for kind in (name, f"{name}-gn"))  # fmt: skip
@@ -99,8 +185,8 @@ def test_max_pool_is_torchs(size: int, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize(("channels", "height", "width"), [(3, 32, 32), (1, 28, 28), (3, 9, 21)])
 def test_any_input_gives_logits(name: str, channels: int, height: int, width: int) -> None:
-    arguments = SMALL["vit-tiny"] if name == "vit-tiny" else {}
-    spec = ModelSpec(name, 7, channels, height, width, arguments, (0.0,) * channels, (1.0,) * channels)
+    height, width = (max(side, CATALOGUE[name].minimum_size) for side in (height, width))
+    spec = ModelSpec(name, 7, channels, height, width, small(name), (0.0,) * channels, (1.0,) * channels)
     assert build_model(spec)(torch.rand(2, channels, height, width)).shape == (2, 7)
 
 
@@ -108,12 +194,16 @@ def test_any_input_gives_logits(name: str, channels: int, height: int, width: in
 @pytest.mark.parametrize("training", [False, True])
 def test_gradient_of_the_gradient_agrees_with_a_difference(name: str, training: bool) -> None:
     """d/dt |∇weights|²(x + t·d) by autograd and by a central difference, in float64."""
-    arguments = SMALL.get(name.removesuffix("-gn"), {})
-    model = build_model(ModelSpec(name, 3, height=9, width=9, arguments=arguments)).double().train(training)
+    side = max(9, CATALOGUE[name].training_minimum)
+    model = build_model(ModelSpec(name, 3, height=side, width=side, arguments=small(name))).double().train(training)
     generator = torch.Generator().manual_seed(3)
-    x = torch.rand(2, 3, 9, 9, generator=generator, dtype=torch.float64)
+    x = torch.rand(2, 3, side, side, generator=generator, dtype=torch.float64)
     direction = torch.randn(x.shape, generator=generator, dtype=torch.float64)
     parameters = list(model.parameters())
+    if name in ("vgg16-cifar", "mobilenet-v2-cifar"):  # as drawn they let next to nothing through in eval mode
+        for layer in model.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.running_var.fill_(0.3)
 
     def squared_norm(image: torch.Tensor) -> torch.Tensor:
         loss = nn.functional.cross_entropy(model(image), torch.tensor([0, 2]))

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from core.images.picture import Prepared
+from core.images.policies import apply_policy, parse
 from core.knobs import knob
-from core.leakage.defences import ats
 from core.leakage.defences.base import Defence
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class AtsConfig:
 
     def __post_init__(self) -> None:
         """Raise UserError for a policy that cannot be read."""
-        ats.parse(self.policy)
+        parse(self.policy)
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,8 @@ def apply_ats(
     pictures: Sequence[np.ndarray], config: AtsConfig, draws: Sequence[np.random.Generator]
 ) -> list[np.ndarray]:
     """Each picture through one policy."""
-    policies = ats.parse(config.policy)
-    changed = []
-    for pixels, draw in zip(pictures, draws, strict=True):
-        image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
-        for number in policies[int(draw.integers(len(policies)))]:
-            image = ats.transform(image, number, draw)
-        changed.append(np.array(image).reshape(pixels.shape))
-    return changed
+    policies = parse(config.policy)
+    return [apply_policy(pixels, policies, draw) for pixels, draw in zip(pictures, draws, strict=True)]
 
 
 def crop_and_flip(

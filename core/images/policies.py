@@ -1,4 +1,6 @@
-"""The transformations that ATS policies are made of, by their index in the authors' public list. Imports no torch.
+"""ATS policies (arXiv 2011.12505): transformations by their index in the authors' public list. Imports no torch.
+
+A policy such as 3-1-7 is a row of them, applied in order; with + between several, each picture draws one.
 
 Ten magnitudes m = 0 … 9 mean evenly spaced values: translate 0 … 150/331 of the side, shear 0 … 0.3, rotate 0 … 30°
 counter-clockwise, contrast, colour, sharpness and brightness by a factor 1 ± (0 … 0.5), posterize to 8 … 4 bits,
@@ -9,6 +11,7 @@ black, those of a rotation grey (128).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
@@ -46,10 +49,14 @@ def parse(policy: str) -> list[list[int]]:
 
 
 def transform(image: Image.Image, number: int, draw: np.random.Generator) -> Image.Image:
-    """One transformation of the list; image is L or RGB and keeps its mode and size."""
+    """One transformation of the list; image is L or RGB and keeps its mode and size. One draw decides the sign."""
+    return transform_signed(image, number, 1 if draw.random() < 0.5 else -1)
+
+
+def transform_signed(image: Image.Image, number: int, sign: int) -> Image.Image:
+    """As `transform`, with the ± of shifts, shears and factors given as 1 or -1."""
     name, magnitude = LIST[number]
     share = magnitude / 9
-    sign = 1 if draw.random() < 0.5 else -1
     if name in ENHANCERS:
         return ENHANCERS[name](image).enhance(1 + sign * 0.5 * share)
     if name == "rotate":
@@ -64,6 +71,27 @@ def transform(image: Image.Image, number: int, draw: np.random.Generator) -> Ima
     if name == "equalize":
         return ImageOps.equalize(image)
     return ImageOps.autocontrast(image) if name == "autocontrast" else ImageOps.invert(image)
+
+
+def apply_policy(pixels: np.ndarray, policies: Sequence[Sequence[int]], draw: np.random.Generator) -> np.ndarray:
+    """(H, W, C) uint8, C 1 or 3, through one of the policies, drawn -> the same shape and type."""
+    image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
+    for number in policies[int(draw.integers(len(policies)))]:
+        image = transform(image, number, draw)
+    return np.array(image).reshape(pixels.shape)
+
+
+def preview(policy: str, picture: np.ndarray, seeds: Sequence[int]) -> list[np.ndarray]:
+    """What a policy makes of a picture (H, W, C) uint8, once for each seed; UserError for a policy that is none."""
+    policies = parse(policy)
+    return [apply_policy(picture, policies, np.random.default_rng(seed)) for seed in seeds]
+
+
+def title_of(number: int) -> str:
+    """A transformation in words, such as "translateX 9"; UserError for a number that is not in the list."""
+    (row,) = parse(str(number))
+    name, magnitude = LIST[row[0]]
+    return f"{name} {magnitude}"
 
 
 def _moved(image: Image.Image, name: str, amount: float) -> Image.Image:

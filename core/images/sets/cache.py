@@ -1,0 +1,117 @@
+"""Indexes of data sets, and pictures unpacked from archives without random access, kept in the home.
+
+One folder an index, named by the files it was made of (path, size, time of change) and the reader's version. It is built
+beside its place and put there whole, so that a killed or full run leaves nothing half done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import hashlib
+import json
+import lzma
+import os
+import shutil
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO
+
+from core.errors import UserError
+from core.images.sets.base import Index
+from core.settings import Settings
+
+VERSION = 1  # another one makes every index anew
+BLOB = "pictures.bin"
+DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, struct.error, NotImplementedError, RuntimeError),
+)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+Build = Callable[[Path], Index]  # given the folder to write into
+
+
+def cached_index(settings: Settings, reader: str, files: Sequence[Path], build: Build) -> tuple[Index, Path]:
+    """The index of these files and the folder that holds it, built where it is not there yet.
+
+    Raises UserError for damaged files and a full disk, and whatever UserError `build` raises.
+    """
+    folder = settings.home / "indexes" / _key(reader, files)
+    if (index := _load(folder)) is not None:
+        return index, folder
+    draft = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        with sentences(files[0].name):
+            draft.mkdir(parents=True)
+            index = build(draft)
+            (draft / "index.json").write_text(json.dumps(asdict(index)))
+            _put(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return index, folder
+
+
+@contextlib.contextmanager
+def sentences(name: str) -> Iterator[None]:
+    """Turn damage of an archive and a full disk into one sentence."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise UserError(f"{name} is damaged or not whole ({error}); get it again.") from error
+    except OSError as error:
+        if error.errno in FULL:
+            raise UserError("There is no space left on the disk of SEMSIGHT_HOME; free some and try again.") from error
+        raise UserError(f"{name} cannot be read ({error.strerror or error}); check the file.") from error
+
+
+class Blob:
+    """Pictures' bytes one behind the other in a file of our own name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file: IO[bytes] = (folder / BLOB).open("wb")
+        self._end = 0
+
+    def add(self, data: bytes) -> int:
+        """Append; return where the data begins."""
+        start = self._end
+        self._file.write(data)
+        self._end += len(data)
+        return start
+
+    def __enter__(self) -> Blob:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _key(reader: str, files: Sequence[Path]) -> str:
+    every = [one for path in files for one in (path, *(sorted(path.rglob("*/")) if path.is_dir() else ()))]
+    states = [(str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in every]
+    text = json.dumps([VERSION, reader, states])
+    return f"{reader}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def _put(draft: Path, folder: Path) -> None:
+    try:
+        draft.rename(folder)
+    except OSError:
+        if _load(folder) is None:  # else another process was first, with the same index
+            shutil.rmtree(folder, ignore_errors=True)
+            draft.rename(folder)
+
+
+def _load(folder: Path) -> Index | None:
+    try:
+        values = json.loads((folder / "index.json").read_text())
+        return Index(**{**values, "classes": tuple(values["classes"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

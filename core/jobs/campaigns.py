@@ -1,0 +1,112 @@
+"""Campaigns as jobs: a stored grid of settings that is launched, paused, resumed and cancelled as one. No torch.
+
+The job of kind campaign is never claimed: it stands for its settings, whose trainings and attacks are jobs of their
+own. `core.jobs.campaign_work` asks for those as their turn comes.
+"""
+
+import json
+import time
+from typing import Any
+
+from sqlalchemy import Connection, and_, insert, select, update
+
+from core.campaigns.parse import to_tables
+from core.campaigns.plan import ASK_ABOVE, Campaign, expand
+from core.campaigns.size import check_room, size_of
+from core.errors import UserError
+from core.jobs.payloads import SCORING, CampaignJob
+from core.jobs.queue import ENDED, Submitted, Wanted, submit_within
+from core.storage.campaigns import LIVE
+from core.storage.database import bump
+from core.storage.schema import campaign_settings, jobs
+from core.storage.store import Store
+
+
+def submit_campaign(store: Store, campaign: Campaign, *, confirm: bool = False, anew: bool = False) -> Submitted:
+    """Store a campaign and its settings, all or nothing, and return at once.
+
+    The same campaign that is done or on its way is offered instead, unless `anew`: then it is gone through again, and
+    what failed is tried again; what is done is not computed twice. confirm: a grid above ASK_ABOVE settings is meant.
+    Raises UserError for a grid that is too large, and for settings that cannot run.
+    """
+    from core.jobs.campaign_requests import check_campaign
+
+    settings = expand(campaign)
+    if len(settings) > ASK_ABOVE and not confirm:
+        raise UserError(
+            f"This campaign has {len(settings):,} settings, each a run of its own; confirm that you mean it, or leave "
+            "some of it out."
+        )
+    found = check_campaign(store, campaign)
+    check_room(size_of(campaign, found), store.settings.home)
+    payload = CampaignJob(plan=to_tables(campaign), device=campaign.device)
+    with store.database.write() as connection:
+        submitted = submit_within(connection, payload, campaign.name, anew=anew)
+        if not submitted.already:
+            rows = [
+                {
+                    "campaign_id": submitted.job_id,
+                    "position": one.position,
+                    "title": one.title,
+                    "parts": json.dumps(one.parts, sort_keys=True),
+                }
+                for one in settings
+            ]
+            connection.execute(insert(campaign_settings), rows)
+    return submitted
+
+
+def ask_campaign(store: Store, campaign_id: int, wanted: Wanted) -> None:
+    """Run, pause or cancel a campaign and all its live jobs, at once. Raises UserError for one that is over or unknown.
+
+    A job that another campaign waits for too, or that somebody asked for alone, goes on.
+    """
+    if wanted not in ("run", "pause", "cancel"):
+        raise UserError(f"A campaign can be asked to run, pause or cancel, not {str(wanted)[:40]!r}.")
+    with store.database.write() as connection:
+        one = and_(jobs.c.id == campaign_id, jobs.c.kind == CampaignJob.kind)
+        row = connection.execute(select(jobs.c.state).where(one)).first()
+        if row is None:
+            raise UserError(f"There is no campaign {campaign_id}; pick one from the list of campaigns.")
+        if row.state in ENDED:
+            raise UserError(f"Campaign {campaign_id} is {row.state} already; launch it anew instead.")
+        now = time.time()
+        values: dict[str, Any] = {"wanted": wanted, "state": _resting(wanted)}
+        if wanted == "cancel":
+            values["finished"] = now
+        connection.execute(update(jobs).where(jobs.c.id == campaign_id).values(**values))
+        for child in _own_jobs(connection, campaign_id):
+            ask_child(connection, child, wanted, now)
+        bump(connection, "jobs")
+
+
+def ask_child(connection: Connection, job_id: int, wanted: str, now: float) -> None:
+    """Pause, cancel or run on one job of a campaign; one that a runner holds obeys within moments."""
+    mine = and_(jobs.c.id == job_id, jobs.c.state.in_(LIVE))
+    connection.execute(update(jobs).where(mine).values(wanted=wanted))
+    held: dict[str, Any] = {"state": _resting(wanted)}
+    if wanted == "cancel":
+        held["finished"] = now
+    connection.execute(update(jobs).where(mine, jobs.c.state != "running").values(**held))
+
+
+def _resting(wanted: str) -> str:
+    return {"run": "queued", "pause": "paused", "cancel": "cancelled"}[wanted]
+
+
+def _own_jobs(connection: Connection, campaign_id: int) -> list[int]:
+    """Live jobs that nobody but this campaign waits for: its trainings, its attacks, and their scores."""
+    mine = select(jobs.c.id).where(jobs.c.parent_id == campaign_id, jobs.c.state.in_(LIVE))
+    campaign = jobs.alias("campaign")
+    shared = (
+        select(campaign_settings.c.train_job_id, campaign_settings.c.attack_job_id)
+        .join(campaign, campaign.c.id == campaign_settings.c.campaign_id)
+        .where(campaign.c.id != campaign_id, campaign.c.state.in_(LIVE))
+    )
+    wanted_elsewhere = {number for row in connection.execute(shared) for number in row if number is not None}
+    attacks = select(jobs.c.id).where(jobs.c.parent_id == campaign_id, jobs.c.kind == "attack")
+    scores = select(jobs.c.id, jobs.c.parent_id).where(
+        jobs.c.parent_id.in_(attacks), jobs.c.kind.in_(SCORING), jobs.c.state.in_(LIVE)
+    )
+    own = [row.id for row in connection.execute(mine) if row.id not in wanted_elsewhere]
+    return own + [row.id for row in connection.execute(scores) if row.parent_id not in wanted_elsewhere]

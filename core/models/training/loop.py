@@ -1,0 +1,306 @@
+"""Train a victim by a recipe, resumable to the same bytes: `fit`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.errors import UserError
+from core.models.build import build_model
+from core.models.catalogue import CATALOGUE
+from core.models.spec import ModelSpec
+from core.models.training import draws, state
+from core.models.training.arithmetic import exact
+from core.models.training.checks import check_recipe
+from core.models.training.feed import Feed
+from core.models.training.privacy import private_steps
+from core.models.training.private import PrivateStepper
+from core.models.training.progress import EpochRow, Trained, TrainingCancelled, TrainingProgress
+from core.models.training.recipe import Recipe
+from core.models.training.schedule import learning_rate
+from core.models.training.stepper import PlainStepper, Stepper
+from core.models.training.watch import LossWatch, Silent, diverged
+
+HELD_OUT_BATCH = 256
+NEARLY_NO_GRADIENT = 0.01  # mean L2 of the last epoch: below it an update of this victim carries little
+
+
+def fit(
+    spec: ModelSpec,
+    images: np.ndarray,
+    labels: np.ndarray,
+    held_images: np.ndarray,
+    held_labels: np.ndarray,
+    recipe: Recipe,
+    *,
+    weights: Mapping[str, Tensor] | None = None,
+    device: str = "cpu",
+    progress: TrainingProgress | None = None,
+) -> Trained:
+    """Train spec's model on images (N, H, W, C) uint8 with labels (N,) int64, classes of the spec.
+
+    The held-out images, which may be none, are only looked at. weights: a state dict to start from instead of the
+    spec's drawn one. The caller sets the number of threads. A resumed training on the CPU ends in the same bytes as an
+    uninterrupted one with as many threads. After a resume `epoch` and `kept` may be told again what they were told.
+    Raises UserError for what cannot be trained, or when the loss is no longer a number; TrainingCancelled, after a
+    checkpoint, when progress asks for it.
+    """
+    check_recipe(recipe, spec, len(labels), device)
+    _check_images(spec, images, labels, "training")
+    _check_images(spec, held_images, held_labels, "held-out")
+    if recipe.start == "imagenet" and weights is None:
+        raise UserError("The recipe starts from ImageNet's weights, and none came; fetch them, or set start to drawn.")
+    with exact():
+        data = _Data(images, labels, held_images, held_labels)
+        return _Training(spec, data, recipe, weights, torch.device(device), progress or Silent()).run()
+
+
+def steps_per_epoch(recipe: Recipe, spec: ModelSpec, count: int) -> int:
+    """Steps of an epoch. The last batch may be smaller; with BatchNorm one of a single image is left out."""
+    if recipe.defence == "dp-sgd":
+        return private_steps(recipe, count)
+    full, rest = divmod(count, recipe.batch_size)
+    if rest == 0 or (rest == 1 and CATALOGUE[spec.architecture].batchnorm):
+        return full
+    return full + 1
+
+
+@dataclass(frozen=True)
+class _Data:
+    images: np.ndarray
+    labels: np.ndarray
+    held_images: np.ndarray
+    held_labels: np.ndarray
+
+
+class _Training:
+    """One training under way: counters, the sums of the epoch so far, and what moves the weights."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        data: _Data,
+        recipe: Recipe,
+        weights: Mapping[str, Tensor] | None,
+        device: torch.device,
+        progress: TrainingProgress,
+    ) -> None:
+        self.spec, self.data, self.recipe, self.device, self.progress = spec, data, recipe, device, progress
+        self.count = len(data.labels)
+        self.model = build_model(spec, weights).to(device)
+        self.feed = Feed(spec, data.images, data.labels, recipe, device)
+        self.stepper: Stepper
+        if recipe.defence == "dp-sgd":
+            self.stepper = PrivateStepper(self.model, recipe, device, self.count)
+        else:
+            self.model = _in_layout(self.model)
+            self.stepper = PlainStepper(self.model, recipe, device)
+        self.per_epoch = steps_per_epoch(recipe, spec, self.count)
+        self.total = recipe.epochs * self.per_epoch
+        self.done = 0  # steps
+        self.seconds = 0.0  # of computing, over all sessions
+        self.rows: list[EpochRow] = []
+        self._order: tuple[int, np.ndarray] | None = None
+        self._known = ""  # the fingerprint, once it was asked for
+        self._start_epoch()
+
+    def _start_epoch(self) -> None:
+        # On the device, so that no step waits: loss × images, right answers, gradient norms, and how many of these.
+        self.sums = torch.zeros(4, dtype=torch.float64, device=self.device)
+        self.seen = 0  # images
+        self.epoch_seconds = 0.0
+
+    def run(self) -> Trained:
+        """From the start or the checkpoint to the end."""
+        checkpoint = self.progress.resume()
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        watch = LossWatch(self.recipe, self.per_epoch, self.device)
+        self.model.train()
+        started = time.perf_counter()
+        while self.done < self.total:
+            loss = self._step()
+            self.progress.step(self.done, self.total, watch.seen(self.done, loss))
+            ended = self.done % self.per_epoch == 0
+            due, cancelled = self.progress.checkpoint_due(), self.progress.cancelled()
+            if not (ended or due or cancelled):
+                continue
+            watch.settle(self.done, loss)  # waits for the device
+            self.epoch_seconds += time.perf_counter() - started
+            if ended:
+                self._end_epoch()
+            if due or cancelled:
+                self.progress.checkpoint(self.done, self._save())
+            if cancelled and self.done < self.total:
+                raise TrainingCancelled
+            started = time.perf_counter()
+        return self._trained()
+
+    def _step(self) -> Tensor:
+        rows = self._rows_of(self.done)
+        batch = self.feed.batch(rows, self.done)
+        result = self.stepper.step(batch, self.done, learning_rate(self.recipe, self.done, self.per_epoch))
+        # An fp16 step whose gradient overflowed is skipped by the scaler, and an empty one has none: not counted.
+        there = result.norm.isfinite()
+        norm = torch.where(there, result.norm, 0.0)
+        self.sums += torch.stack([result.loss * len(rows), result.correct, norm, there]).double()
+        self.seen += len(rows)
+        self.done += 1
+        return result.loss
+
+    def _rows_of(self, step: int) -> np.ndarray:
+        size = self.recipe.batch_size
+        if self.recipe.defence == "dp-sgd":
+            return draws.poisson(self.recipe.seed, step, self.count, size / self.count)
+        epoch, place = divmod(step, self.per_epoch)
+        if self._order is None or self._order[0] != epoch:
+            self._order = (epoch, draws.order(self.recipe.seed, epoch, self.count))
+        return self._order[1][place * size : (place + 1) * size]
+
+    def _end_epoch(self) -> None:
+        loss, correct, norm, steps = self.sums.tolist()
+        epoch = self.done // self.per_epoch
+        started = time.perf_counter()
+        held_loss, held_accuracy = self._look()
+        row = EpochRow(
+            epoch=epoch,
+            learning_rate=learning_rate(self.recipe, self.done - 1, self.per_epoch),
+            train_loss=loss / self.seen if self.seen else math.nan,
+            train_accuracy=correct / self.seen if self.seen and not self.recipe.mixup else math.nan,
+            held_out_loss=held_loss,
+            held_out_accuracy=held_accuracy,
+            gradient_norm=norm / steps if steps else math.nan,
+            images_per_second=self.seen / self.epoch_seconds,
+            epsilon=self.stepper.epsilon(),
+        )
+        self.seconds += self.epoch_seconds + time.perf_counter() - started
+        self.rows.append(row)
+        self._start_epoch()
+        self.progress.epoch(row)
+        if epoch in self.recipe.kept:
+            self.progress.kept(row, self._weights())
+
+    @torch.no_grad()
+    def _look(self) -> tuple[float, float]:
+        """Mean loss and accuracy on the held-out images in eval mode; NaN without any."""
+        images, labels = self.data.held_images, self.data.held_labels
+        if not len(labels):
+            return math.nan, math.nan
+        self.model.eval()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for start in range(0, len(labels), HELD_OUT_BATCH):
+            part = np.ascontiguousarray(images[start : start + HELD_OUT_BATCH])
+            right = torch.from_numpy(labels[start : start + HELD_OUT_BATCH]).to(self.device)
+            logits = self.model(self.feed.normalised(torch.from_numpy(part).to(self.device)))
+            loss = nn.functional.cross_entropy(logits, right, reduction="sum")
+            sums += torch.stack([loss.double(), (logits.argmax(1) == right).sum().double()])
+        self.model.train()
+        loss_sum, correct = sums.tolist()
+        return loss_sum / len(labels), correct / len(labels)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: t.detach().to("cpu", copy=True).contiguous() for name, t in self.model.state_dict().items()}
+
+    def _trained(self) -> Trained:
+        weights = self._weights()
+        if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+            raise UserError(diverged(self.recipe, self.done, self.per_epoch))
+        return Trained(weights, tuple(self.rows), self._record())
+
+    def _record(self) -> dict[str, Any]:
+        norm = self.rows[-1].gradient_norm
+        return {
+            "steps": self.total,
+            "seconds": self.seconds,
+            "device": str(self.device),
+            "precision": self.recipe.precision,
+            "tf32": False,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "images": self.count,
+            "held_out": len(self.data.held_labels),
+            "gradient_norm": norm,
+            "privacy": self.stepper.privacy(),
+            "warnings": warnings_of(self.recipe, self.count, norm),
+        }
+
+    def _fingerprint(self) -> str:
+        """Of all that decides the outcome: a checkpoint of another training is not gone on from."""
+        if self._known:
+            return self._known
+        asked = json.dumps([self.spec.to_json(), self.recipe.to_dict(), self.device.type], sort_keys=True)
+        digest = hashlib.sha256(asked.encode())
+        for array in (self.data.images, self.data.labels):
+            digest.update(f"{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        self._known = digest.hexdigest()
+        return self._known
+
+    def _save(self) -> bytes:
+        tensors, rest = self.stepper.save()
+        weights = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        header = {
+            "fingerprint": self._fingerprint(),
+            "done": self.done,
+            "seen": self.seen,
+            "seconds": self.seconds,
+            "epoch_seconds": self.epoch_seconds,
+            "rows": [asdict(row) for row in self.rows],
+            "stepper": rest,
+        }
+        return state.pack(header, {**tensors, **weights, "sums": self.sums})
+
+    def _restore(self, data: bytes) -> None:
+        header, tensors = state.unpack(data)
+        if header["fingerprint"] != self._fingerprint():
+            raise ValueError("This checkpoint is of another training: other images, another recipe or another device.")
+        saved = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        self.model.load_state_dict(saved)
+        self.stepper.restore(tensors, header["stepper"])
+        self.sums = tensors["sums"].to(self.device)
+        self.done, self.seen = header["done"], header["seen"]
+        self.seconds, self.epoch_seconds = header["seconds"], header["epoch_seconds"]
+        self.rows = [EpochRow(**row) for row in header["rows"]]
+
+
+def warnings_of(recipe: Recipe, count: int, norm: float) -> list[str]:
+    """What speaks against trusting an audit of the victim, in sentences."""
+    found = []
+    if norm < NEARLY_NO_GRADIENT:
+        found.append(
+            f"The mean gradient norm of the last epoch is {norm:.2g}: updates of this victim carry little, so an "
+            "attack may fail for that reason alone."
+        )
+    if recipe.defence == "dp-sgd" and recipe.dp_delta >= 1 / count:
+        found.append(f"δ = {recipe.dp_delta:g} is not below 1 / {count:,} images: ε then promises little.")
+    return found
+
+
+def _in_layout(model: nn.Module) -> nn.Module:
+    """Four-dimensional weights in memory order NHWC, which convolutions on the CPU and in half precision like best."""
+    result: nn.Module = model.to(memory_format=torch.channels_last)
+    return result
+
+
+def _check_images(spec: ModelSpec, images: np.ndarray, labels: np.ndarray, which: str) -> None:
+    wanted = (len(labels), spec.height, spec.width, spec.channels)
+    if not len(labels) and which != "training":
+        return
+    if images.dtype != np.uint8 or images.shape != wanted:
+        raise UserError(
+            f"The {which} images must be 8-bit of shape {wanted} for this model, not {images.dtype} of {images.shape}."
+        )
+    if labels.dtype != np.int64 or labels.min() < 0 or labels.max() >= spec.num_classes:
+        raise UserError(
+            f"The {which} labels must be whole numbers from 0 to {spec.num_classes - 1} for this model; "
+            f"{labels.min()} to {labels.max()} came."
+        )

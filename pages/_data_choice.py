@@ -1,0 +1,216 @@
+"""Which images: a data set, a folder or a Parquet file, and what of it. For the training form, samples and audits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import streamlit as st
+
+from core.errors import UserError
+from core.images.dataset import TEST, TRAIN, DataChoice, DataSet
+from core.images.datasets import DATASETS, is_here, open_dataset
+from core.images.sampling import choose, read_list
+from core.storage.artifacts import encode_png
+from pages import _shared
+
+FOLDER, PARQUET = "folder", "parquet"
+FILES = {FOLDER: "a folder of class folders", PARQUET: "a Parquet file of images"}
+VARIANTS = {
+    "celeba": ("Attribute", "identity", "Empty: the classes are people. An attribute such as Smiling: yes or no."),
+    "lfw-people": ("Images a person at least", "20", "People with fewer images are left out."),
+}
+HELD_OUT = "held out"
+PART_WORDS = {"training part": TRAIN, HELD_OUT: TEST}
+MOST_LISTED = 400  # classes that fit a list to pick from; more are named by hand
+MOST_LIST_BYTES = 4 << 20
+STRIP = 10  # pictures that a choice shows
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A data set that is there, under the name by which it is asked for."""
+
+    name: str
+    dataset: DataSet
+
+
+def source(prefix: str, label: str = "Data set", names: Sequence[str] | None = None) -> Opened | None:
+    """Pick a data set, a folder or a file and open it; None, with the reason said, where that cannot be.
+
+    prefix: of the widgets' keys, which are in the link. names: the data sets offered; all where it is None.
+    """
+    bundled_first = sorted(
+        DATASETS, key=lambda name: not DATASETS[name].bundled
+    )  # a first visit finds one that is here
+    offered = [*(bundled_first if names is None else names), *FILES]
+    name = str(st.selectbox(label, offered, key=f"{prefix}data", bind="query-params"))
+    if name in FILES:
+        path = st.text_input(
+            "Path on the machine that runs SemSight",
+            key=f"{prefix}path",
+            bind="query-params",
+            placeholder="/data/faces" if name == FOLDER else "/data/train-00000.parquet",
+            help=path_help(name),
+        ).strip()
+        if not path:
+            st.caption(f"Give the path of {FILES[name]}.")
+            return None
+        name = f"{name}:{path}"
+    elif not is_here(name, _shared.settings()):
+        _not_there(name)
+        return None
+    else:
+        record = DATASETS[name]
+        st.caption(f"**{_shared.plain(record.title)}**: {_shared.plain(record.summary)}")
+        name = variant(prefix, name)
+    return opened(name)
+
+
+def variant(prefix: str, name: str) -> str:
+    """The name with what it may be given behind a colon: an attribute, or how many images a person has at least."""
+    if name not in VARIANTS:
+        return name
+    label, hint, about = VARIANTS[name]
+    text = st.text_input(label, key=f"{prefix}variant_{name}", bind="query-params", placeholder=hint, help=about)
+    return f"{name}:{text.strip()}" if text.strip() else name
+
+
+def opened(name: str) -> Opened | None:
+    """The data set of this name; None, with the reason said, where it cannot be opened."""
+    try:
+        return Opened(name, open_cached(name))
+    except UserError as error:
+        st.error(_shared.plain(str(error)), icon=":material/error:")
+        return None
+
+
+def open_cached(name: str) -> DataSet:
+    """The opened data set, kept for a while: its index alone may take a second. Raises UserError."""
+    return _open(str(_shared.settings().datasets), name)
+
+
+@st.cache_resource(show_spinner="Reading the data set's index", max_entries=8, ttl=300)
+def _open(folder: str, name: str) -> DataSet:
+    return open_dataset(name, _shared.settings())
+
+
+def link(prefix: str, name: str) -> dict[str, str]:
+    """The query parameters with which `source` and `variant` draw this data set."""
+    base, _, rest = name.partition(":")
+    if base in FILES:
+        return {f"{prefix}data": base, f"{prefix}path": rest}
+    return {f"{prefix}data": base} | ({f"{prefix}variant_{base}": rest} if rest else {})
+
+
+def path_help(name: str) -> str:
+    """What such a path leads to."""
+    if name == FOLDER:
+        return "It holds one folder for each class, or train and test (or val) folders that hold those."
+    return "A column of images and a column of labels, as Hugging Face writes them."
+
+
+def _not_there(name: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f":material/download: {_shared.plain(DATASETS[name].title)} is not on this machine.")
+        st.page_link("pages/datasets.py", label="Get it", query_params={"set": name})
+
+
+def drawn(prefix: str, found: Opened, *, part: bool, count: int | None, per_class: int | None = None) -> DataChoice:
+    """What of it: classes, part, count, images of each class and the seed; the widgets are in the link.
+
+    part: whether to ask for it. count, per_class: what stands there at first; None: every image.
+    """
+    taken = _part(prefix) if part else TRAIN
+    classes = _classes(prefix, found.dataset.classes)
+    with st.grid(3, min_column_width=130):
+        total = st.number_input(
+            "Images in all", 1, None, count, key=f"{prefix}count", bind="query-params", placeholder="every one"
+        )
+        each = st.number_input(
+            "Of each class", 1, None, per_class, key=f"{prefix}each", bind="query-params", placeholder="as they come"
+        )
+        seed = st.number_input(
+            "Seed of the draw", 0, 2**31 - 1, 0, key=f"{prefix}draw", bind="query-params",
+            help="The same seed draws the same images, for ever.",
+        )  # fmt: skip
+    return DataChoice(
+        dataset=found.name,
+        part=taken,
+        count=None if total is None else int(total),
+        per_class=None if each is None else int(each),
+        classes=classes,
+        seed=int(seed),
+    )
+
+
+def _part(prefix: str) -> str:
+    """Training part or held out: as published, or by the seed of the draw where nobody publishes a split."""
+    picked = st.segmented_control(
+        "Part",
+        list(PART_WORDS),
+        default=HELD_OUT,
+        required=True,
+        key=f"{prefix}part",
+        bind="query-params",
+        help="Victims are trained on the training part; what is held out, they have never seen.",
+    )
+    return PART_WORDS[str(picked)]
+
+
+def _classes(prefix: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The classes to keep; none named: all of them."""
+    if len(names) <= MOST_LISTED:
+        picked = st.multiselect(
+            "Classes", list(names), key=f"{prefix}only", bind="query-params", placeholder=f"all {len(names)}"
+        )
+        return tuple(picked)
+    text = st.text_input(
+        "Classes, by name, with commas between them",
+        key=f"{prefix}named",
+        bind="query-params",
+        placeholder=f"all {_shared.count(len(names))}",
+    )
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def by_list(prefix: str, found: Opened) -> DataChoice | None:
+    """A fixed list from a file, as the Data sets page writes it; None until there is one."""
+    held = st.session_state.get(f"{prefix}list")
+    file = st.file_uploader("List of images (CSV)", key=f"{prefix}list_file", max_upload_size=4)
+    if file is not None:
+        held = (file.name, file.getvalue()[:MOST_LIST_BYTES])
+        st.session_state[f"{prefix}list"] = held
+    if held is None:
+        st.caption("A list as the Data sets page writes it: one image a row, by name. A link cannot hold it.")
+        return None
+    return replace(read_list(held[1], found.dataset), dataset=found.name)
+
+
+def places(found: Opened, choice: DataChoice) -> tuple[int, ...]:
+    """The entries that the choice takes, by their places; UserError where it cannot be met."""
+    return _places(str(_shared.settings().datasets), found.dataset.fingerprint, choice, found.dataset)
+
+
+@st.cache_data(show_spinner=False, max_entries=32)
+def _places(folder: str, fingerprint: str, choice: DataChoice, _dataset: DataSet) -> tuple[int, ...]:
+    return tuple(choose(_dataset, choice))
+
+
+def held_out(choice: DataChoice) -> DataChoice:
+    """What a training on the choice looks at for its accuracy: the held-out part of the same classes."""
+    return replace(choice, part=TEST, count=None, per_class=None, names=())
+
+
+def strip(found: Opened, taken: Sequence[int], most: int = STRIP) -> list[str]:
+    """HTML of the first pictures, crisp, with their classes under them; a broken one raises UserError by name."""
+    return [
+        _shared.figure(url, f"{name}, class {label}", 84, label)
+        for name, label, url in _thumbnails(found.name, found.dataset.fingerprint, tuple(taken[:most]), found.dataset)
+    ]
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _thumbnails(name: str, fingerprint: str, taken: tuple[int, ...], _dataset: DataSet) -> list[tuple[str, str, str]]:
+    return [
+        (picture.name, picture.class_name, _shared.data_url(encode_png(picture.pixels), 128))
+        for picture in _dataset.pictures(taken)
+    ]
