@@ -8,7 +8,7 @@ from core.errors import UserError
 if TYPE_CHECKING:
     from core.storage.store import Store
 
-SHOWN = ("setting", "state", "accuracy", "psnr_mean", "ssim_mean", "recognised")
+SHOWN = ("setting", "state", "accuracy", "psnr_of_mean_error", "ssim_mean", "recognisable", "verdict")
 
 
 def print_results(store: "Store", campaign_id: int, out: Path | None) -> None:
