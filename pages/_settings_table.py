@@ -130,7 +130,7 @@ def _controls(table: SettingsTable, choice: Choice) -> Choice:
     """The row of choices above the table; a change redraws the page."""
     names = [column.name for column in table.columns if not column.diagnostic]
     titles = {PLAN: "order of the plan" if table.campaign else "order of the runs"}
-    titles |= {column.name: f"{_label(column)}, most leakage first" for column in table.columns}
+    titles |= {column.name: f"{figures.label(column)}, most leakage first" for column in table.columns}
     sets = [SETS] if any(column.kind == "set" for column in table.columns) else []
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox("Sort by", [PLAN, *names], key="settings_sort", format_func=titles.__getitem__)
@@ -163,10 +163,6 @@ def _controls(table: SettingsTable, choice: Choice) -> Choice:
 
 def _groups(table: SettingsTable) -> tuple[str, ...]:
     return tuple(dict.fromkeys(column.group for column in table.columns if column.kind == "metric"))
-
-
-def _label(column: SettingColumn) -> str:
-    return column.title if column.kind == "people" else metric_label(column.name)
 
 
 def _shown(table: SettingsTable, wanted: Sequence[str]) -> tuple[SettingColumn, ...]:

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not table.rows:
         print("No setting has been attacked yet: start one on the Audit page, or a campaign.")
     else:
-        columns = _chosen(table, arguments.metrics)
+        columns = chosen_columns(table, arguments.metrics)
         print("\n".join(lines(table, columns)))
     if arguments.csv is not None:
         with replacing(arguments.csv) as file:
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(table: "SettingsTable", names: str | None) -> "list[SettingColumn]":
+def chosen_columns(table: "SettingsTable", names: str | None = None) -> "list[SettingColumn]":
     """People, and the columns asked for; a few where none are."""
     from core.registry import look_up
     from core.report.groups import first_shown
