@@ -52,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--std", metavar="R,G,B", help="normalisation standard deviation, one number a channel")
     images = parser.add_argument_group("the images")
     images.add_argument("--images", metavar="SET|FOLDER", help="lfw, photos, a data set, or a folder of images")
-    images.add_argument("--images-list", type=Path, metavar="FILE.csv", help="the images of a data set to take, by name")
+    images.add_argument(
+        "--images-list", type=Path, metavar="FILE.csv", help="the images of a data set to take, by name"
+    )
     images.add_argument("--labels", type=Path, metavar="FILE.csv", help="columns name and label")
     images.add_argument("--limit", type=int, metavar="N", help="use the first N images")
     add_threat_arguments(parser)
