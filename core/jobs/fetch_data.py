@@ -25,9 +25,7 @@ def start(settings: Settings, name: str) -> None:
     """
     record = record_of(name)
     if record.by_hand:
-        raise UserError(
-            f"{record.title} cannot be downloaded: {record.by_hand}. {how_to_place(record.name, settings)}"
-        )
+        raise UserError(f"{record.title} cannot be downloaded: {record.by_hand}. {how_to_place(record.name, settings)}")
     if not fetched(settings, name).running:
         stop_file(settings, record.name).unlink(missing_ok=True)
     fetch.begin(settings, f"data-{record.name}", [*COMMAND, record.name])
