@@ -23,16 +23,40 @@ page = st.navigation(
             help="What is in the store, what runs now, and the demo.",
         ),
         st.Page(
+            "pages/datasets.py",
+            title="Data sets",
+            icon=":material/collections:",
+            help="Images to train victims on and to attack: licences, downloads, samples, your own files.",
+        ),
+        st.Page(
+            "pages/models.py",
+            title="Models",
+            icon=":material/model_training:",
+            help="The victims: presets, uploads and those trained here; the form that trains one.",
+        ),
+        st.Page(
             "pages/audit.py",
             title="Audit",
             icon=":material/biotech:",
             help="Choose a model, images, a threat model and an attack; launch it and watch it run.",
         ),
         st.Page(
+            "pages/campaigns.py",
+            title="Campaigns",
+            icon=":material/grid_on:",
+            help="A grid of settings, from the training of the victims to the table of results, as one.",
+        ),
+        st.Page(
             "pages/reconstructions.py",
             title="Reconstructions",
             icon=":material/photo_library:",
             help="One run: its verdict, and every reconstruction beside its original with all scores.",
+        ),
+        st.Page(
+            "pages/settings.py",
+            title="Settings",
+            icon=":material/leaderboard:",
+            help="Every setting in this store, ranked by people and by every score; which score ranks as people do.",
         ),
         st.Page(
             "pages/metrics.py",

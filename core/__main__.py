@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from core.errors import UserError
 
-COMMANDS = ("audit", "score", "correlate", "train", "doctor", "worker")
+COMMANDS = ("audit", "score", "train", "campaign", "settings", "datasets", "correlate", "doctor", "worker")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,21 +1,25 @@
 """Audit, second choice: the images and their labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
 from core.errors import UserError
-from core.images.intake import take_in_image
-from core.images.load import load_images, prepare
-from core.images.picture import Picture, Prepared
+from core.images.dataset import DataChoice
+from core.images.datasets import DATASETS
+from core.images.load import load_images
+from core.images.picture import Prepared
 from core.images.samples import SAMPLES
-from core.jobs.compose import draw_labels, relabel
+from core.images.sampling import load_choice
+from core.jobs.compose import MOST_IMAGES, draw_labels, relabel
 from core.models.spec import ModelSpec
+from core.report.seen import seen_words
 from core.storage.artifacts import encode_png
-from pages import _shared
+from pages import _audit_uploads, _data_choice, _shared
 from pages._audit_model import ChosenModel
 
-MOST_UPLOADS = 64
+DATA_SET, UPLOAD = "data set", "upload"
+PREFIX = "from_"  # of the data choice's keys
 MOST_BY_HAND = 64
 SHOWN = 8
 
@@ -26,16 +30,7 @@ class ChosenImages:
 
     dataset: str
     prepared: tuple[Prepared, ...]
-
-
-@dataclass(frozen=True)
-class UploadedImage:
-    """A picture that passed the intake; its pixels lie in the store."""
-
-    name: str
-    sha: str
-    width: int
-    height: int
+    choice: DataChoice | None = None  # how they were taken of a data set; None for uploads
 
 
 @st.cache_data(show_spinner=False, max_entries=6)
@@ -48,7 +43,7 @@ def choose(model: ChosenModel | None) -> ChosenImages | None:
     st.subheader("2  Images", anchor=False)
     source = st.segmented_control(
         "Source of images",
-        [*SAMPLES, "upload"],
+        [*SAMPLES, DATA_SET, UPLOAD],
         default=next(iter(SAMPLES)),
         required=True,
         key="images",
@@ -56,7 +51,7 @@ def choose(model: ChosenModel | None) -> ChosenImages | None:
         label_visibility="collapsed",
     )
     try:
-        found = _uploads(model) if source == "upload" else _samples(str(source), model)
+        found = _images(str(source), model)
     except UserError as error:
         st.error(_shared.plain(str(error)), icon=":material/error:")
         return None
@@ -68,7 +63,40 @@ def choose(model: ChosenModel | None) -> ChosenImages | None:
         st.error(_shared.plain(str(error)), icon=":material/error:")
         return None
     _preview(labelled.prepared, model.spec)
+    _seen(labelled, model)
     return labelled
+
+
+def _images(source: str, model: ChosenModel | None) -> ChosenImages | None:
+    if source == UPLOAD:
+        taken = _audit_uploads.uploads(model)
+        return None if taken is None else ChosenImages(UPLOAD, taken)
+    return _of_data_set(model) if source == DATA_SET else _samples(source, model)
+
+
+def _of_data_set(model: ChosenModel | None) -> ChosenImages | None:
+    """A data set that is there, a folder or a Parquet file: what is drawn of it, or a fixed list."""
+    found = _data_choice.source(PREFIX, names=[name for name in DATASETS if name not in SAMPLES])
+    if found is None:
+        return None
+    choice = _data_choice.chosen(PREFIX, found, part=True, count=SHOWN)
+    if choice is None:
+        return None
+    places = _data_choice.places(found, choice)
+    if len(places) > MOST_IMAGES:
+        raise UserError(
+            f"An attack takes at most {MOST_IMAGES:,} images, and this choice holds {len(places):,}; ask for fewer."
+        )
+    if model is None:
+        return None
+    prepared = _drawn(str(_shared.settings().datasets), found.dataset.fingerprint, choice, model.spec.to_json())
+    return ChosenImages(found.name, prepared, choice)
+
+
+@st.cache_resource(show_spinner="Decoding the images", max_entries=4)
+def _drawn(folder: str, fingerprint: str, choice: DataChoice, spec: str) -> tuple[Prepared, ...]:
+    """A resource, not data: its copy at each rerun would cost more than all else of the page."""
+    return tuple(load_choice(_shared.settings(), choice, spec=ModelSpec.from_json(spec)))
 
 
 def _samples(name: str, model: ChosenModel | None) -> ChosenImages | None:
@@ -79,84 +107,22 @@ def _samples(name: str, model: ChosenModel | None) -> ChosenImages | None:
     )
     if model is None:
         return None
-    return ChosenImages(name, _bundled(name, model.spec.to_json(), int(limit), 0))
+    prepared = _bundled(name, model.spec.to_json(), int(limit), 0)
+    return ChosenImages(name, prepared, DataChoice(name, names=tuple(image.name for image in prepared)))
 
 
-def _uploads(model: ChosenModel | None) -> ChosenImages | None:
-    _receive()
-    held: list[UploadedImage] = st.session_state.get("pictures", [])
-    for sentence in st.session_state.pop("pictures_refused", []):
-        st.error(_shared.plain(sentence), icon=":material/error:")
-    if not held:
-        st.caption("PNG, JPEG or WebP. Each is decoded, turned upright and stripped of its metadata.")
-        return None
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"{len(held)} image{'' if len(held) == 1 else 's'} taken in")
-        st.button("Remove all", icon=":material/close:", key="pictures_remove", on_click=_forget)
-        with st.popover("Remove one"):
-            for image in held:
-                name = _shared.plain(image.name)
-                st.button(name, icon=":material/close:", key=f"drop_{image.name}", on_click=_drop, args=(image.name,))
-    if model is None:
-        return None
-    artifacts = _shared.get_store().artifacts
-    pictures = [Picture(image.name, artifacts.read_png(image.sha)) for image in held]
-    return ChosenImages("upload", tuple(prepare(pictures, spec=model.spec, seed=0)))
-
-
-def _receive() -> None:
-    """Take uploads in one by one, keep their pixels in the store, and free the memory that they lay in."""
-    turn = st.session_state.setdefault("pictures_turn", 0)
-    # No `type`: a file that the browser refuses reaches no script, so an older refusal would stay on screen.
-    files = st.file_uploader("Images", accept_multiple_files=True, key=f"pictures_file_{turn}")
-    if not files:
-        return
-    store = _shared.get_store()
-    held: list[UploadedImage] = list(st.session_state.get("pictures", []))
-    refused: list[str] = []
-    for file in files:
-        if len(held) >= MOST_UPLOADS:
-            refused.append(f"The page takes {MOST_UPLOADS} images; use a folder on the command line for more.")
-            break
-        try:
-            taken = take_in_image(file.getvalue(), file.name)
-        except UserError as error:
-            refused.append(str(error))  # it names the file
-            continue
-        name = _unique(taken.name, {image.name for image in held})
-        sha = store.artifacts.put_bytes(encode_png(taken.pixels), ".png")
-        held.append(UploadedImage(name, sha, taken.width, taken.height))
-    st.session_state["pictures"] = held
-    st.session_state["pictures_refused"] = refused
-    st.session_state["pictures_turn"] = turn + 1  # a new widget: the old one's bytes are let go
-    st.rerun()
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    if name not in taken:
-        return name
-    return next(f"{name}-{n}" for n in range(2, len(taken) + 3) if f"{name}-{n}" not in taken)
-
-
-def missing() -> str:
+def missing(model: bool = True) -> str:
     """What the choice of images still lacks, as far as the session tells; "" where nothing does."""
-    if st.session_state.get("images") == "upload" and not st.session_state.get("pictures"):
+    if st.session_state.get("images") == UPLOAD and not st.session_state.get("pictures"):
         return "upload at least one image"
+    if st.session_state.get("images") == DATA_SET and model:
+        return "choose a data set that is here, and what of it"
     return ""
-
-
-def _drop(name: str) -> None:
-    held: list[UploadedImage] = st.session_state.get("pictures", [])
-    st.session_state["pictures"] = [image for image in held if image.name != name]
-
-
-def _forget() -> None:
-    st.session_state.pop("pictures", None)
 
 
 def _labels(found: ChosenImages, spec: ModelSpec) -> ChosenImages:
     """Labels by the data set, drawn, or by hand."""
-    ways = ["drawn", "by hand"] if found.dataset == "upload" else ["data set", "drawn", "by hand"]
+    ways = ["drawn", "by hand"] if found.dataset == UPLOAD else ["data set", "drawn", "by hand"]
     way = st.segmented_control(
         "Labels",
         ways,
@@ -168,9 +134,9 @@ def _labels(found: ChosenImages, spec: ModelSpec) -> ChosenImages:
     )
     if way == "drawn":
         seed = st.number_input("Seed of the labels", 0, 2**31 - 1, 0, key="label_seed", bind="query-params")
-        return ChosenImages(found.dataset, draw_labels(found.prepared, spec, int(seed)))
+        return replace(found, prepared=draw_labels(found.prepared, spec, int(seed)))
     if way == "by hand":
-        return ChosenImages(found.dataset, _by_hand(found.prepared, spec))
+        return replace(found, prepared=_by_hand(found.prepared, spec))
     if any(image.label_source == "drawn" for image in found.prepared):
         st.caption("The data set's classes do not fit this model: labels are drawn.")
     return found
@@ -223,6 +189,15 @@ def _preview(prepared: tuple[Prepared, ...], spec: ModelSpec) -> None:
     st.html(_shared.pictures_html(figures))
     more = len(prepared) - SHOWN
     st.caption(f"As the victim sees them, with their labels{f'; {more} more' if more > 0 else ''}.")
+
+
+def _seen(found: ChosenImages, model: ChosenModel) -> None:
+    """Whether the victim was trained on these very images: what it has seen, it may give away more, or less."""
+    if model.trained_on is None or found.choice is None:
+        return
+    said = seen_words(_shared.settings(), model.trained_on, found.choice)
+    if said:
+        st.caption(f":material/visibility: {_shared.plain(said)}")
 
 
 def _thumbnail(image: Prepared) -> str:

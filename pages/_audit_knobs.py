@@ -53,6 +53,7 @@ def _knob(key: str, field: Field[Any], default: Any, start: Mapping[str, Any] | 
     about = field.metadata
     unit = f", {about['unit']}" if about.get("unit") else ""
     shown = f"{default:g}" if isinstance(default, int | float) and not isinstance(default, bool) else str(default)
+    shown = shown or "empty"
     label = f"{field.name.replace('_', ' ')} (default {shown}{unit})"
     if start is not None and key not in st.session_state:
         st.session_state[key] = start.get(field.name, default)

@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from core.errors import UserError
+from core.images.dataset import DataChoice
 from core.jobs.uploads import keep_upload, sweep_uploads
 from core.models.catalogue import CATALOGUE, check_spec
 from core.models.intake import NeedsConversion, Understood, take_in_weights
@@ -25,6 +26,7 @@ class ChosenModel:
     spec: ModelSpec
     name: str
     weights: Callable[[], bytes | None]
+    trained_on: DataChoice | None = None  # what it was trained on, where it was trained here
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,17 @@ def choose() -> ChosenModel | None:
     st.subheader("1  Model", anchor=False)
     source = st.segmented_control(
         "Source",
-        ["preset", "upload"],
+        ["preset", "trained", "upload"],
         default="preset",
         required=True,
         key="from",
         bind="query-params",
         label_visibility="collapsed",
     )
+    if source == "trained":
+        from pages import _audit_trained  # it makes a ChosenModel
+
+        return _audit_trained.choose()
     return _preset() if source == "preset" else _upload()
 
 
@@ -108,6 +114,8 @@ def _receive() -> None:
 
 def missing() -> str:
     """What an upload still lacks before it can be attacked."""
+    if st.session_state.get("from") == "trained":
+        return "train a victim on the Models page, or choose another model"
     held: UploadedWeights | None = st.session_state.get("weights")
     if held is None:
         return "upload a weights file"

@@ -9,7 +9,7 @@ import streamlit as st
 from core.models.training.progress import EpochRow
 from pages._shared import number, percent
 
-HEIGHT = 190
+HEIGHT = 220
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class Panel:
     logarithmic: bool = False
 
 
-LOSS = Panel("Loss (cross entropy, nats)", (("training", "train_loss"), ("held out", "held_out_loss")))
+LOSS = Panel(
+    "Loss (cross entropy, nats)", (("training", "train_loss"), ("held out", "held_out_loss")), logarithmic=True
+)
 ACCURACY = Panel("Accuracy", (("training", "train_accuracy"), ("held out", "held_out_accuracy")), share=True)
 NORM = Panel("Gradient norm (L2, mean of the epoch)", (("gradient", "gradient_norm"),), logarithmic=True)
 RATE = Panel("Learning rate", (("learning rate", "learning_rate"),), logarithmic=True)
@@ -62,7 +64,7 @@ def spec(panel: Panel, points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if panel.share:
         axis["format"], scale = ".0%", {"domain": [0, 1]}
     elif panel.logarithmic and all(point["value"] > 0 for point in points):
-        axis["format"], scale = ".0e", {"type": "log"}
+        axis["format"], scale = "~g", {"type": "log"}
     several = len({point["of"] for point in points}) > 1
     few = len({point["epoch"] for point in points}) < 2
     return {
@@ -74,7 +76,14 @@ def spec(panel: Panel, points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "field": "of",
                 "type": "nominal",
                 "sort": [name for name, _ in panel.lines],
-                "legend": {"orient": "top", "title": None} if several else None,
+                "legend": {"orient": "top", "title": None, "offset": 2} if several else None,
+            },
+            "strokeDash": {
+                "field": "of",
+                "type": "nominal",
+                "sort": [name for name, _ in panel.lines],
+                "legend": None,
+                "scale": {"range": [[1, 0], [5, 3]]},
             },
             "tooltip": [
                 {"field": "epoch", "type": "quantitative"},

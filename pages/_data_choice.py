@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from core.errors import UserError
-from core.images.dataset import PARTS, TEST, TRAIN, DataChoice, DataSet
+from core.images.dataset import TEST, TRAIN, DataChoice, DataSet
 from core.images.datasets import DATASETS, is_here, open_dataset
 from core.images.sampling import choose, read_list
 from core.storage.artifacts import encode_png
@@ -18,10 +18,12 @@ VARIANTS = {
     "celeba": ("Attribute", "identity", "Empty: the classes are people. An attribute such as Smiling: yes or no."),
     "lfw-people": ("Images a person at least", "20", "People with fewer images are left out."),
 }
-PART_WORDS = {TRAIN: "training part", TEST: "held out"}
+HELD_OUT = "held out"
+DRAWN, LISTED = "drawn", "a list"
+PART_WORDS = {"training part": TRAIN, HELD_OUT: TEST}
 MOST_LISTED = 400  # classes that fit a list to pick from; more are named by hand
 MOST_LIST_BYTES = 4 << 20
-STRIP = 8  # pictures that a choice shows
+STRIP = 10  # pictures that a choice shows
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ def source(prefix: str, label: str = "Data set", names: Sequence[str] | None = N
 
     prefix: of the widgets' keys, which are in the link. names: the data sets offered; all where it is None.
     """
-    offered = [*(DATASETS if names is None else names), *FILES]
-    picked = st.selectbox(label, offered, key=f"{prefix}data", bind="query-params", format_func=title)
-    name = str(picked or offered[0])
+    bundled_first = sorted(
+        DATASETS, key=lambda name: not DATASETS[name].bundled
+    )  # a first visit finds one that is here
+    offered = [*(bundled_first if names is None else names), *FILES]
+    name = str(st.selectbox(label, offered, key=f"{prefix}data", bind="query-params"))
     if name in FILES:
         path = st.text_input(
-            "Path on the machine that runs SemSight",
+            "Path on the server",
             key=f"{prefix}path",
             bind="query-params",
             placeholder="/data/faces" if name == FOLDER else "/data/train-00000.parquet",
@@ -56,6 +60,8 @@ def source(prefix: str, label: str = "Data set", names: Sequence[str] | None = N
         _not_there(name)
         return None
     else:
+        record = DATASETS[name]
+        st.caption(f"**{_shared.plain(record.title)}**: {_shared.plain(record.summary)}")
         name = variant(prefix, name)
     return opened(name)
 
@@ -88,16 +94,6 @@ def _open(folder: str, name: str) -> DataSet:
     return open_dataset(name, _shared.settings())
 
 
-def title(name: str) -> str:
-    """A data set's name for people; a file's or a folder's path where it has one."""
-    if name in FILES:
-        return FILES[name][0].upper() + FILES[name][1:] + " …"
-    if name not in DATASETS:
-        return name.partition(":")[2] or name
-    mark = "" if is_here(name, _shared.settings()) else " (not on this machine)"
-    return f"{DATASETS[name].title}{mark}"
-
-
 def link(prefix: str, name: str) -> dict[str, str]:
     """The query parameters with which `source` and `variant` draw this data set."""
     base, _, rest = name.partition(":")
@@ -119,10 +115,18 @@ def _not_there(name: str) -> None:
         st.page_link("pages/datasets.py", label="Get it", query_params={"set": name})
 
 
-def drawn(prefix: str, found: Opened, *, part: bool, count: int | None, per_class: int | None = None) -> DataChoice:
+def chosen(prefix: str, found: Opened, *, part: bool, count: int | None) -> DataChoice | None:
+    """A draw or a fixed list, as the person likes; None while there is no list yet. Raises UserError."""
+    way = st.segmented_control(
+        "Chosen by", [DRAWN, LISTED], default=DRAWN, required=True, key=f"{prefix}by", bind="query-params"
+    )
+    return by_list(prefix, found) if way == LISTED else drawn(prefix, found, part=part, count=count)
+
+
+def drawn(prefix: str, found: Opened, *, part: bool, count: int | None) -> DataChoice:
     """What of it: classes, part, count, images of each class and the seed; the widgets are in the link.
 
-    part: whether to ask for it. count, per_class: what stands there at first; None: every image.
+    part: whether to ask for it. count: what stands there at first; None: every image.
     """
     taken = _part(prefix) if part else TRAIN
     classes = _classes(prefix, found.dataset.classes)
@@ -131,7 +135,7 @@ def drawn(prefix: str, found: Opened, *, part: bool, count: int | None, per_clas
             "Images in all", 1, None, count, key=f"{prefix}count", bind="query-params", placeholder="every one"
         )
         each = st.number_input(
-            "Of each class", 1, None, per_class, key=f"{prefix}each", bind="query-params", placeholder="as they come"
+            "Of each class", 1, None, None, key=f"{prefix}each", bind="query-params", placeholder="as they come"
         )
         seed = st.number_input(
             "Seed of the draw", 0, 2**31 - 1, 0, key=f"{prefix}draw", bind="query-params",
@@ -151,15 +155,14 @@ def _part(prefix: str) -> str:
     """Training part or held out: as published, or by the seed of the draw where nobody publishes a split."""
     picked = st.segmented_control(
         "Part",
-        list(PARTS),
-        default=TEST,
+        list(PART_WORDS),
+        default=HELD_OUT,
         required=True,
         key=f"{prefix}part",
         bind="query-params",
-        format_func=PART_WORDS.__getitem__,
         help="Victims are trained on the training part; what is held out, they have never seen.",
     )
-    return str(picked)
+    return PART_WORDS[str(picked)]
 
 
 def _classes(prefix: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -204,7 +207,6 @@ def _places(folder: str, fingerprint: str, choice: DataChoice, _dataset: DataSet
 def held_out(choice: DataChoice) -> DataChoice:
     """What a training on the choice looks at for its accuracy: the held-out part of the same classes."""
     return replace(choice, part=TEST, count=None, per_class=None, names=())
-
 
 
 def strip(found: Opened, taken: Sequence[int], most: int = STRIP) -> list[str]:

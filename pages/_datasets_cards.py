@@ -5,7 +5,7 @@ import streamlit as st
 from core.errors import UserError
 from core.images.datasets import DATASETS, DataRecord, how_to_place, missing_files
 from core.jobs import fetch_data
-from pages import _data_choice, _shared
+from pages import _data_choice, _shared, _training_watch
 
 PAGE = "pages/datasets.py"
 POLL = 1.0  # seconds, only while something is fetched
@@ -22,7 +22,7 @@ def state_of(record: DataRecord) -> str:
     missing = missing_files(record.name, _shared.settings())
     if not missing:
         return HERE
-    return PARTLY if len(missing) < len(record.files) else MISSING
+    return PARTLY if len(missing) < len(record.files) or begun(record) else MISSING
 
 
 def cards() -> None:
@@ -48,17 +48,19 @@ def card(record: DataRecord) -> None:
     if state == HERE:
         links(record.name)
     elif record.by_hand:
-        st.markdown(f"By hand only: {_shared.plain(record.by_hand)}.")
-        placing(record)
+        st.markdown(f"It cannot be downloaded from here: {_shared.plain(record.by_hand)}.")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            publisher(record)
+            placing(record)
     else:
         download(record)
 
 
 def facts(record: DataRecord) -> str:
     """Numbers of one set in a line."""
-    parts = [f"{_shared.count(record.images)} images", f"{_shared.count(record.classes)} classes"]
+    parts = [f"{_shared.count(record.classes)} classes"]
     if record.bytes:
-        parts.append(f"{size_words(record.bytes)} to download")
+        parts.append(size_words(record.bytes) + (" in all" if record.by_hand else " to download"))
     return _shared.plain(" · ".join([*parts, f"split: {record.split}"]))
 
 
@@ -80,7 +82,7 @@ def use_links(name: str) -> None:
         "pages/models.py",
         label="Train on it",
         icon=":material/model_training:",
-        query_params={"view": "train", **_data_choice.link("train_", name)},
+        query_params={"view": _training_watch.VIEW, **_data_choice.link("train_", name)},
     )
     st.page_link(_shared.AUDIT_PAGE, label="Attack it", icon=":material/biotech:", query_params=attack_link(name))
 
@@ -109,7 +111,7 @@ def download(record: DataRecord) -> None:
     read = st.checkbox("I have read the licence and its publisher's terms", key=f"read_{name}")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
-            "Download" if not now.words else "Go on with the download",
+            "Go on with the download" if begun(record) else "Download",
             key=f"get_{name}",
             icon=":material/download:",
             disabled=not read,
@@ -117,9 +119,20 @@ def download(record: DataRecord) -> None:
             args=(name,),
             help=None if read else "Tick the box first.",
         )
-        if record.homepage:
-            st.link_button("Publisher", record.homepage, icon=":material/open_in_new:", type="tertiary")
+        publisher(record)
         placing(record)
+
+
+def publisher(record: DataRecord) -> None:
+    """Its publisher's page."""
+    if record.homepage:
+        st.link_button("Publisher", record.homepage, icon=":material/open_in_new:", type="tertiary")
+
+
+def begun(record: DataRecord) -> bool:
+    """Whether a part of it has come, from which a download goes on."""
+    folder = _shared.settings().datasets / record.name
+    return any((folder / f"{file.name}.part").is_file() for file in record.files)
 
 
 def placing(record: DataRecord) -> None:

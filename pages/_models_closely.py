@@ -7,9 +7,9 @@ import streamlit as st
 from core.errors import UserError
 from core.images.datasets import DATASETS
 from core.jobs.compose import stored_model
+from core.names import safe_name
 from core.report.model_card import model_card
 from core.report.models import PRESET, TRAINED, ModelEntry, forget_model, zoo
-from core.names import safe_name
 from core.report.runs import run
 from core.report.training import training
 from pages import _curves, _models_zoo, _shared, _training_watch
@@ -56,12 +56,14 @@ def figures(entry: ModelEntry) -> None:
             delta_color="off",
             delta_arrow="off",
         )
-        st.metric(
-            "Runs that attack it", len(entry.runs), delta="in this store", delta_color="off", delta_arrow="off"
-        )
+        st.metric("Runs that attack it", len(entry.runs), delta="in this store", delta_color="off", delta_arrow="off")
         if _models_zoo.epsilon(entry) is not None:
             st.metric(
-                "ε spent", _shared.number(_models_zoo.epsilon(entry)), delta=delta_words(entry), delta_color="off", delta_arrow="off"
+                "ε spent",
+                _shared.number(_models_zoo.epsilon(entry)),
+                delta=delta_words(entry),
+                delta_color="off",
+                delta_arrow="off",
             )
         elif entry.epoch is not None:
             st.metric("Epoch", entry.epoch, delta="of its training", delta_color="off", delta_arrow="off")
@@ -76,12 +78,10 @@ def delta_words(entry: ModelEntry) -> str:
 def actions(entry: ModelEntry) -> None:
     """Attack it, take it away, forget it."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.page_link(
-            _shared.AUDIT_PAGE, label="Attack it", icon=":material/biotech:", query_params=attack_link(entry)
-        )
+        st.page_link(_shared.AUDIT_PAGE, label="Attack it", icon=":material/biotech:", query_params=attack_link(entry))
         st.download_button(
             "Model card (JSON)",
-            lambda: json.dumps(model_card(entry), indent=2, ensure_ascii=False, allow_nan=False),
+            lambda: card_text(entry),
             file_name=f"{safe_name(entry.name)}.json",
             mime="application/json",
             icon=":material/description:",
@@ -116,6 +116,12 @@ def attack_link(entry: ModelEntry) -> dict[str, str]:
     return {"from": "trained", "victim": str(entry.id)}
 
 
+def card_text(entry: ModelEntry) -> str:
+    """The model card as JSON."""
+    made_by = None if entry.training is None else training(_shared.get_store(), entry.training).job
+    return json.dumps(model_card(entry, made_by), indent=2, ensure_ascii=False, allow_nan=False)
+
+
 def weights_of(entry: ModelEntry) -> bytes:
     """The safetensors file of a stored model."""
     _, weights, _ = stored_model(_shared.get_store(), int(entry.id or 0))
@@ -140,12 +146,14 @@ def trained(entry: ModelEntry) -> None:
         _curves.curves(current.rows)
     siblings([one for one in zoo(_shared.get_store()) if one.training == entry.training])
     with st.expander("Recipe and images", expanded=True):
-        st.table(_training_watch.settings_rows(current.job), alt="Recipe and images of the training")
+        _training_watch.settings_tables(current.job)
     record = DATASETS.get(current.job.dataset.partition(":")[0])
     if record is not None:
         st.caption(f"Licence of {_shared.plain(record.title)}: {_shared.plain(record.licence)}")
     st.page_link(
-        PAGE, label=f"Training {current.job.id}", query_params={"view": "train", "training": str(current.job.id)}
+        PAGE,
+        label=f"Training {current.job.id}",
+        query_params={"view": _training_watch.VIEW, "training": str(current.job.id)},
     )
 
 

@@ -7,27 +7,26 @@ from urllib.parse import quote
 
 import streamlit as st
 
+from core.models.catalogue import CATALOGUE
 from core.report.models import PRESET, TRAINED, UPLOAD, ModelEntry
 from pages import _shared
 
-ORIGINS = {TRAINED: "trained here", UPLOAD: "uploads", PRESET: "presets"}
+ORIGINS = (TRAINED, UPLOAD, PRESET)  # in the table's order
 PAGE = "pages/models.py"
 SHOWN = 500  # rows of the table
 
 
 def table(entries: Sequence[ModelEntry]) -> None:
     """The models, trained ones first, presets last; a row's link shows the model closely."""
-    entries = sorted(entries, key=lambda one: list(ORIGINS).index(one.source))
-    counted = {kind: sum(1 for one in entries if one.source == kind) for kind in ORIGINS}
-    offered = [kind for kind, number in counted.items() if number]
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    entries = sorted(entries, key=lambda one: ORIGINS.index(one.source))
+    offered = [kind for kind in ORIGINS if any(one.source == kind for one in entries)]
+    with st.container(horizontal=True, vertical_alignment="top"):
         picked = st.pills(
             "Origin",
             offered,
             selection_mode="multi",
             key="origin",
             bind="query-params",
-            format_func=lambda kind: f"{ORIGINS[kind]} ({counted[kind]})",
         )
         wanted = st.text_input("Name, architecture or data set contains", key="find", bind="query-params").strip()
     found = [one for one in entries if (not picked or one.source in picked) and _matches(one, wanted)]
@@ -36,15 +35,15 @@ def table(entries: Sequence[ModelEntry]) -> None:
         return
     rows = [row(one) for one in found[:SHOWN]]
     config = {
-        "model": st.column_config.LinkColumn("model", display_text=r"#(.*)$", pinned=True, width="medium"),
+        "model": st.column_config.LinkColumn("model", display_text=r"#(.*)$", pinned=True, width=310),
         "parameters": st.column_config.NumberColumn("parameters", format="localized"),
         "accuracy": st.column_config.NumberColumn(
-            "held-out accuracy", format="percent", help="Share of held-out images that it classifies right."
+            "accuracy", format="percent", help="Share of held-out images that it classifies right."
         ),
-        "n": st.column_config.NumberColumn("of images", help="Held-out images that the accuracy was measured on."),
+        "n": st.column_config.NumberColumn("n", help="Held-out images that the accuracy was measured on."),
         "epsilon": st.column_config.NumberColumn("ε", format="%.3g", help="Spent by DP-SGD, at the δ of its recipe."),
         "runs": st.column_config.NumberColumn("runs", help="Attacks on it in this store."),
-        "made": st.column_config.DatetimeColumn("made", format="YYYY-MM-DD HH:mm"),
+        "made": st.column_config.DatetimeColumn("made", format="D MMM HH:mm"),
     }
     if all(one["epsilon"] is None for one in rows):
         rows = [{name: value for name, value in one.items() if name != "epsilon"} for one in rows]
@@ -65,7 +64,7 @@ def row(one: ModelEntry) -> dict[str, object]:
     """One model as a row; what is not known is left empty."""
     return {
         "model": link(one),
-        "origin": origin_words(one),
+        "origin": one.source,
         "architecture": architecture_words(one),
         "data set": one.facts.get("dataset"),
         "input": one.input,
@@ -81,7 +80,7 @@ def row(one: ModelEntry) -> dict[str, object]:
 
 def link(one: ModelEntry) -> str:
     """Address of the model seen closely; its name stands behind the #, where the column shows it."""
-    return f"models?model={quote(handle(one))}#{one.name}"
+    return f"models?model={quote(handle(one))}#{quote(one.name)}"
 
 
 def handle(one: ModelEntry) -> str:
@@ -98,7 +97,10 @@ def origin_words(one: ModelEntry) -> str:
 
 def architecture_words(one: ModelEntry) -> str:
     """The architecture's title with the arguments that differ from its defaults."""
-    return one.architecture + "".join(f", {name} {value}" for name, value in one.spec.arguments.items())
+    known = CATALOGUE.get(one.spec.architecture)
+    usual = {} if known is None else {name: argument.default for name, argument in known.arguments.items()}
+    own = {name: value for name, value in one.spec.arguments.items() if usual.get(name) != value}
+    return one.architecture + "".join(f", {name} {value}" for name, value in own.items())
 
 
 def epsilon(one: ModelEntry) -> float | None:

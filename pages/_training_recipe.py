@@ -12,13 +12,15 @@ from core.images.policies import parse, preview, title_of
 from core.knobs import changed
 from core.models.catalogue import CATALOGUE
 from core.models.spec import ModelSpec
-from core.models.training.recipe import PAPER_RECIPES, Recipe, check_recipe, epsilon_of
+from core.models.training.checks import check_recipe
+from core.models.training.privacy import UNIT, epsilon_of
+from core.models.training.recipe import PAPER_RECIPES, Recipe
 from core.storage.artifacts import encode_png
 from pages import _shared
 from pages._audit_knobs import changed_line, knobs
 
 RECIPE = "recipe"  # in the link: the recipe that the knobs start from
-ARCHITECTURE = "victim"  # in the link: the architecture that the form trains
+ARCHITECTURE = "architecture"  # in the link: the architecture that the form trains
 BASIC = ("epochs", "batch_size", "learning_rate", "augment", "policies", "defence")
 GROUPS = {
     "Optimiser and schedule": ("optimiser", "momentum", "nesterov", "weight_decay", "schedule", "warmup"),
@@ -100,7 +102,7 @@ def privacy(recipe: Recipe, count: int) -> None:
     spent, rate = epsilon_of(recipe, count), recipe.batch_size / count
     said = f"**ε = {_shared.number(spent)}** at δ = {recipe.dp_delta:g}" if np.isfinite(spent) else "**ε is unbounded**"
     st.info(
-        f"{said} after {_shared.count(recipe.epochs)} epochs. Unit: one image. Sampling rate: "
+        f"{said} after {_shared.count(recipe.epochs)} epochs. Unit: {UNIT}. Sampling rate: "
         f"{_shared.number(rate)} ({recipe.batch_size} expected of {_shared.count(count)} images a step, drawn by "
         f"chance), noise multiplier {recipe.dp_noise:g}.",
         icon=":material/shield_lock:",

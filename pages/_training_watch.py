@@ -1,14 +1,15 @@
-"""A training while it runs: state, progress, time left, early view, curves and buttons; and the history of trainings."""
+"""A training while it runs: state, progress, time left, early view, curves, buttons; and the history of trainings."""
 
 import streamlit as st
 
-from core.models.training.recipe import Recipe
 from core.jobs.training import trained_models
+from core.models.training.recipe import Recipe
 from core.report.training import TrainingJob, TrainingView, training, training_jobs
 from pages import _curves, _progress, _shared, _training_form
 
 HISTORY = 10
 PAGE = "pages/models.py"
+VIEW = "Train a victim"  # the page's view that holds the form, as the link calls it
 
 
 def watched(job_id: int) -> None:
@@ -41,7 +42,7 @@ def panel(job_id: int) -> None:
         if view.rows:
             _curves.curves(view.rows, early=job.live)
         with st.expander("Settings of this training"):
-            st.table(settings_rows(job), alt="Settings of this training")
+            settings_tables(job)
 
 
 def status_line(current: TrainingJob) -> str:
@@ -116,6 +117,15 @@ def buttons(current: TrainingJob) -> None:
             )  # fmt: skip
 
 
+def settings_tables(job: TrainingJob) -> None:
+    """What was asked, in two tables beside each other."""
+    rows = settings_rows(job)
+    half = -(-len(rows) // 2)
+    with st.grid(2, min_column_width=300):
+        st.table(rows[:half], alt="Settings of this training: model, images and the recipe's beginning")
+        st.table(rows[half:], alt="Settings of this training: the rest of the recipe, and the device")
+
+
 def settings_rows(current: TrainingJob) -> list[dict[str, str]]:
     """What was asked: model, images and every field of the recipe."""
     spec, data = current.spec, current.data
@@ -173,4 +183,4 @@ def history_rows(page: int) -> None:
             )
             st.caption(f"{_shared.when(entry.created)}, {_shared.took(entry.started, entry.finished)}")
             label = "Watch" if entry.live else "Curves"
-            st.page_link(PAGE, label=label, query_params={"view": "train", "training": str(entry.id)})
+            st.page_link(PAGE, label=label, query_params={"view": VIEW, "training": str(entry.id)})

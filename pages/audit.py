@@ -129,7 +129,7 @@ def composer() -> None:
         st.button("Launch", type="primary", disabled=True, key="launch")
         lacking = {
             "1 Model": _audit_model.missing() if model is None else "",
-            "2 Images": _audit_images.missing()
+            "2 Images": _audit_images.missing(images is None)
             or ("the images or their labels are refused" if model and images is None else ""),
             "3 Threat model": "" if sound else "its choices do not go together",
             "4 Defences": "" if defended else "a choice or a setting is refused",

@@ -8,8 +8,7 @@ from pages import _models_closely, _models_zoo, _shared, _training_form, _traini
 from pages._links import link_errors
 
 PAGE = "pages/models.py"
-ZOO, TRAIN = "zoo", "train"
-VIEWS = {ZOO: "All models", TRAIN: "Train a victim"}
+ZOO, TRAIN = "All models", _training_watch.VIEW
 
 
 def named(wanted: str) -> ModelEntry:
@@ -54,12 +53,11 @@ with _shared.user_errors():
     else:
         view = st.segmented_control(
             "View",
-            list(VIEWS),
+            [ZOO, TRAIN],
             default=ZOO,
             required=True,
             key="view",
             bind="query-params",
-            format_func=VIEWS.__getitem__,
             label_visibility="collapsed",
         )
         if view == TRAIN:

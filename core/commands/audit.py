@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.commands.audit_threat import add_threat_arguments, threat_model
+from core.commands.audit_victim import trained_victim
 from core.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ EXAMPLES = """examples:
       --images my_pictures/ --labels labels.csv --attack inverting-gradients --out out
   python -m core audit --model lenet --images photos --limit 4 --attack dlg --update weights --batch-size 2 \\
       --local-epochs 2 --defence clip:norm=0.5 --defence gaussian:std=0.01 --out out
+  python -m core audit --model lenet --num-classes 100 --images cifar100 --limit 8 --attack dlg --out out
   python -m core audit --again out/run.json --out out2
   python -m core audit --list-attacks
   python -m core audit --list-defences gaussian
@@ -41,7 +43,9 @@ PARSERS = ("command", "run")  # argparse's own
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of DESIGN.md's command line. Defaults are set later: `--again` must know what was said."""
     model = parser.add_argument_group("the model")
-    model.add_argument("--model", metavar="NAME", help="a preset, such as lenet or convnet-faces")
+    model.add_argument(
+        "--model", metavar="NAME", help="a preset, such as lenet; trained:ID of the store; a folder of train"
+    )
     model.add_argument("--weights", type=Path, metavar="FILE", help="safetensors or state dict of your own model")
     model.add_argument("--architecture", metavar="NAME", help="the architecture of --weights")
     model.add_argument("--num-classes", type=int, metavar="N", help="classes of --weights, or of an untrained preset")
@@ -50,7 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--mean", metavar="R,G,B", help="normalisation mean, one number a channel")
     model.add_argument("--std", metavar="R,G,B", help="normalisation standard deviation, one number a channel")
     images = parser.add_argument_group("the images")
-    images.add_argument("--images", metavar="SET|FOLDER", help="lfw, photos, or a folder of images")
+    images.add_argument("--images", metavar="SET|FOLDER", help="lfw, photos, a data set, or a folder of images")
+    images.add_argument(
+        "--images-list", type=Path, metavar="FILE.csv", help="the images of a data set to take, by name"
+    )
     images.add_argument("--labels", type=Path, metavar="FILE.csv", help="columns name and label")
     images.add_argument("--limit", type=int, metavar="N", help="use the first N images")
     add_threat_arguments(parser)
@@ -132,7 +139,12 @@ def _request(arguments: argparse.Namespace) -> "AttackRequest":
     threat = threat_model(arguments, attack)
     victim, seed = _victim(arguments), arguments.seed or 0
     prepared = load_images(
-        arguments.images, spec=victim.spec, limit=arguments.limit, seed=seed, labels=arguments.labels
+        arguments.images,
+        spec=victim.spec,
+        limit=arguments.limit,
+        seed=seed,
+        labels=arguments.labels,
+        images_list=arguments.images_list,
     )
     controls = 2 if arguments.controls is None else arguments.controls
     return AttackRequest(
@@ -169,6 +181,11 @@ def _victim(arguments: argparse.Namespace) -> Victim:
         raise UserError("Give either --model NAME for a preset, or --weights FILE with --architecture for your own.")
     changes = _changes(arguments)
     if arguments.model is not None:
+        trained = trained_victim(arguments.model)
+        if trained is not None and changes:
+            raise UserError(f"{arguments.model} is trained, so its {', '.join(sorted(changes))} cannot be changed.")
+        if trained is not None:
+            return Victim(trained[2], trained[0], trained[1])
         spec, weights = preset_model(arguments.model)
         if weights is not None and changes:
             raise UserError(

@@ -56,6 +56,7 @@ def _findings(settings: Settings, arguments: argparse.Namespace) -> Iterator[Fin
     yield from _devices()
     yield from _store(settings, arguments.prune)
     yield from _optional()
+    yield from _datasets(settings)
     yield from _weights(settings, arguments.download)
     yield from _pretrained(settings, arguments.pretrained)
     yield from _judges(settings)
@@ -120,6 +121,24 @@ def _optional() -> Iterator[Finding]:
             yield True, package, importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             yield True, package, "installed, its version is not known"
+
+
+def _datasets(settings: Settings) -> Iterator[Finding]:
+    from core.images.datasets import DATASETS, how_to_place, is_here
+    from core.images.published import folder_of
+
+    for name, record in DATASETS.items():
+        if record.bundled:
+            yield True, f"data set {name}", "with SemSight"
+        elif is_here(name, settings):
+            yield True, f"data set {name}", str(folder_of(record, settings))
+        else:
+            fetch = record.by_hand and f"by hand only. {how_to_place(name, settings)}"
+            yield (
+                False,
+                f"data set {name}",
+                fetch or f"optional; python -m core datasets show {name} says how to get it",
+            )
 
 
 def _downloadable() -> set[str]:

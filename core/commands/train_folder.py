@@ -127,7 +127,7 @@ class _Folder:
         (self._folder / CHECKPOINT).unlink(missing_ok=True)
         for warning in event.values["record"].get("warnings", ()):
             print(f"note: {warning}")
-        print(f"{self._folder / WEIGHTS}  {len(weights) / 2**20:.1f} MiB")
+        print(f"{self._folder / WEIGHTS}  {len(weights) / 1024:,.0f} KiB")
         return 0
 
     def _write(self, name: str, data: bytes) -> None:

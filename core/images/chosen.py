@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class TrainingImages:
     class_names: tuple[str, ...]
     held_of: int = 0  # held-out images there are; more than M where they were capped, evenly over the classes
 
-    def __iter__(self) -> Iterator[object]:
+    def __iter__(self) -> Iterator[Any]:
         """The five arrays and names, in order."""
         return iter((self.images, self.labels, self.held_images, self.held_labels, self.class_names))
 
@@ -42,19 +43,27 @@ class TrainingImages:
 def load_choice(settings: Settings, choice: DataChoice, *, spec: ModelSpec, seed: int = 0) -> list[Prepared]:
     """Originals of the choice for one model, in the choice's order; labels are the data set's where they fit.
 
-    A model with class names, or with fewer classes than the data set, counts the chosen classes; any other counts all
-    of the data set's. Labels that do not fit are drawn by the seed and marked so. Raises UserError.
+    Labels that do not fit are drawn by the seed and marked so. Raises UserError.
     """
-    dataset = open_dataset(choice.dataset, settings)
+    pictures, classes = counted_pictures(open_dataset(choice.dataset, settings), choice, spec)
+    return prepare(pictures, spec=spec, seed=seed, label_source="dataset", classes=classes)
+
+
+def counted_pictures(dataset: DataSet, choice: DataChoice, spec: ModelSpec) -> tuple[list[Picture], tuple[str, ...]]:
+    """The choice's pictures in its order, and the names of the classes that their labels count. Raises UserError.
+
+    A model with class names is compared with the classes of these pictures; one with as many classes as the data set,
+    or more, with all of them; any other with the chosen classes.
+    """
     places = choose(dataset, choice)
     counted = _counted(dataset, choice, places, spec)
     renumber = {label: number for number, label in enumerate(counted)}
-    classes = [dataset.classes[label] for label in counted]
-    prepared: list[Prepared] = []
-    for pictures in _pieces(dataset, places):
-        renamed = [replace(one, label=None if one.label is None else renumber[one.label]) for one in pictures]
-        prepared += prepare(renamed, spec=spec, seed=seed, label_source="dataset", classes=classes)
-    return prepared
+    pictures = [
+        replace(one, label=None if one.label is None else renumber[one.label])
+        for piece in _pieces(dataset, places)
+        for one in piece
+    ]
+    return pictures, tuple(dataset.classes[label] for label in counted)
 
 
 def training_images(
@@ -79,8 +88,8 @@ def training_images(
         )
     if len(counted) != spec.num_classes:
         raise UserError(
-            f"This choice of {dataset.title} has {len(counted)} classes, but the model has {spec.num_classes}; make them "
-            "the same."
+            f"This choice of {dataset.title} has {len(counted)} classes, but the model has {spec.num_classes}; make "
+            "them the same."
         )
     held, held_of = _held(dataset, choice, counted, places)
     _check_size(len(places) + len(held), spec)
@@ -128,8 +137,9 @@ def _check_size(count: int, spec: ModelSpec) -> None:
     each = spec.height * spec.width * spec.channels
     if count * each > MOST_BYTES:
         raise UserError(
-            f"{count:,} images of {spec.width}×{spec.height}×{spec.channels} are {count * each / 2**30:.1f} GiB of pixels, "
-            f"where at most {MOST_BYTES >> 30} GiB are taken; lower the images of each class, the classes or the input size."
+            f"{count:,} images of {spec.width}×{spec.height}×{spec.channels} are {count * each / 2**30:.1f} GiB of "
+            f"pixels, where at most {MOST_BYTES >> 30} GiB are taken; lower the images of each class, the classes "
+            "or the input size."
         )
 
 

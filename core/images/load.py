@@ -2,15 +2,21 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from core.errors import UserError
+from core.images.dataset import DataChoice
+from core.images.datasets import DATASETS, FOLDER, PARQUET, is_here, is_name, open_dataset
 from core.images.folder import folder_pictures
 from core.images.label_table import label_by_table
 from core.images.picture import Picture, Prepared
 from core.images.resize import to_input
 from core.images.samples import SAMPLES, sample_pictures
 from core.models.spec import ModelSpec
+from core.settings import Settings, load_settings
+
+MOST_AT_ONCE = 1_000  # images of a data set that are taken without a word on how many
 
 
 def load_images(
@@ -20,31 +26,68 @@ def load_images(
     limit: int | None = None,
     seed: int = 0,
     labels: Path | None = None,
+    images_list: Path | None = None,
+    settings: Settings | None = None,
 ) -> list[Prepared]:
-    """Load the first `limit` pictures of a bundled set (by name) or a folder, and prepare them for `spec`.
+    """Load `limit` pictures of a bundled set, a data set (cifar100, folder:…, parquet:…) or a folder, for `spec`.
 
-    A set or a folder of class folders comes one class in turn, so any limit is as balanced as it can be; `lfw`
-    shows seven faces to one other crop. The order never depends on the seed. labels is a CSV with the columns
-    name and label (a number or a class name of the model). Raises UserError.
+    A bundled set or a folder of class folders comes one class in turn, so any limit is as balanced as it can be; `lfw`
+    shows seven faces to one other crop; that order never depends on the seed. Of a data set, `limit` pictures of the
+    training part are drawn by the seed, or those of `images_list` are taken (core.images.lists). labels is a CSV with
+    the columns name and label (a number or a class name of the model). settings: where data sets lie; by default the
+    environment's. Raises UserError.
     """
     if limit is not None and limit < 1:
         raise UserError(f"The limit must be at least 1 image, not {limit}.")
     pictures: Sequence[Picture]
-    if isinstance(source, str) and source in SAMPLES:
+    classes: Sequence[str]
+    if isinstance(source, str) and (images_list is not None or _is_dataset(source, settings or load_settings())):
+        pictures, classes = _from_dataset(source, spec, limit, seed, images_list, settings or load_settings())
+        label_source = "dataset"
+    elif isinstance(source, str) and source in SAMPLES:
         pictures, label_source = sample_pictures(source)[:limit], "dataset"
         classes = SAMPLES[source].classes
     else:
         folder = Path(source)
         if not folder.is_dir():
             raise UserError(
-                f"There is no bundled data set and no folder called {str(source)[:200]!r}; "
-                f"give one of {', '.join(SAMPLES)} or the path of a folder."
+                f"There is no data set and no folder called {str(source)[:200]!r}; "
+                f"give one of {', '.join(DATASETS)}, folder:PATH, parquet:PATH, or the path of a folder."
             )
         pictures, classes = folder_pictures(folder, limit=limit)
         label_source = "folder"
     if labels is not None:
         pictures, label_source, classes = label_by_table(pictures, labels, spec), "table", ()
     return prepare(pictures, spec=spec, seed=seed, label_source=label_source, classes=classes)
+
+
+def _is_dataset(source: str, settings: Settings) -> bool:
+    """Whether a name is a data set's, not a bundled one's; one that is not here gives way to a folder of its name."""
+    if source in SAMPLES or not is_name(source):
+        return False
+    if source.startswith((FOLDER, PARQUET)):
+        return True
+    return is_here(source, settings) or not Path(source).is_dir()
+
+
+def _from_dataset(
+    source: str, spec: ModelSpec, limit: int | None, seed: int, images_list: Path | None, settings: Settings
+) -> tuple[list[Picture], tuple[str, ...]]:
+    from core.images.chosen import counted_pictures
+    from core.images.lists import read_list
+
+    dataset = open_dataset(source, settings)
+    if images_list is not None:
+        choice = read_list(images_list, dataset)
+        choice = replace(choice, names=choice.names[:limit])
+    elif limit is None and len(dataset.entries) > MOST_AT_ONCE:
+        raise UserError(
+            f"{dataset.title} has {len(dataset.entries):,} images; say how many with --limit, or which with "
+            "--images-list."
+        )
+    else:
+        choice = DataChoice(source, count=limit, seed=seed)
+    return counted_pictures(dataset, choice, spec)
 
 
 def prepare(

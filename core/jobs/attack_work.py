@@ -59,7 +59,7 @@ def after(task: Task, connection: Connection) -> None:
     submit_within(connection, score, f"Scores of {task.title}", parent=task.job_id, depends_on=(task.job_id,))
 
 
-KIND = Kind(plan, shard_bytes, writes, after)
+KIND = Kind(plan, shard_bytes, writes, after, "try fewer restarts, smaller updates or another device")
 
 
 def _paired(task: Task, shard: ShardRow, event: Event) -> tuple[list[results.PairedImage], str, str]:

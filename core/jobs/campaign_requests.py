@@ -13,12 +13,13 @@ from core.errors import UserError
 from core.jobs.compose import AttackRequest
 from core.jobs.material import weights_of
 from core.jobs.plan import check_fits, check_statistics
-from core.jobs.training import TrainRequest, check_recipe, final_model, trained_models
+from core.jobs.training import TrainRequest, final_model, trained_models
 from core.leakage.defences import check_defences
 from core.leakage.threat import ThreatModel
 from core.models.catalogue import check_spec, check_train_mode
 from core.models.presets import preset_weights
 from core.models.spec import ModelSpec
+from core.models.training.checks import check_recipe
 from core.names import safe_text
 from core.storage.schema import models
 from core.storage.store import Store
@@ -86,7 +87,7 @@ def _check(store: Store, setting: Setting, one: Resolved) -> None:
     if setting.recipe is not None:
         if len(one.classes) < 2:
             raise UserError(f"{len(one.classes)} class is too few to train a classifier; choose at least 2.")
-        check_recipe(setting.recipe, spec)
+        check_recipe(setting.recipe, spec, one.train_images)
     check_spec(spec)
     check_fits(attack, threat)
     check_defences(threat, spec)

@@ -19,7 +19,7 @@ from core.campaigns.plan import Campaign, Setting, expand
 from core.errors import UserError
 from core.jobs.campaign_requests import attack_request, train_request
 from core.jobs.campaigns import ask_child
-from core.jobs.compose import prepare_attack, title
+from core.jobs.compose import prepare_attack
 from core.jobs.payloads import CampaignJob
 from core.jobs.queue import submit_within
 from core.jobs.sources import Beat, still
@@ -109,7 +109,7 @@ def _ask(store: Store, campaign_id: int, campaign: Campaign, settings: tuple[Set
     request = attack_request(store, campaign, setting, row.train_job)
     payload = prepare_attack(store, request)
     with store.database.write() as connection:
-        submitted = submit_within(connection, payload, f"{setting.title} · {title(request)}", parent=campaign_id)
+        submitted = submit_within(connection, payload, f"{campaign.name}: {setting.title}", parent=campaign_id)
         _link(connection, campaign_id, [row.position], submitted.job_id, "attack_job_id")
 
 

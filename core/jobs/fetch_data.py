@@ -1,7 +1,7 @@
 """Data sets fetched in the background, by a process of its own for each. No torch here.
 
-The same way as weights (fetch.py): a page starts it, asks how far it is and may stop it; all answer at once. Where it is
-at lies in home/fetch/data-NAME.json; home/fetch/data-NAME.stop asks it to stop.
+The same way as weights (fetch.py): a page starts it, asks how far it is and may stop it; all answer at once. Where it
+is at lies in home/fetch/data-NAME.json; home/fetch/data-NAME.stop asks it to stop.
 """
 
 from __future__ import annotations

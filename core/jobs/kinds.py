@@ -51,9 +51,11 @@ class Kind:
     shard_bytes a shard for the way to the worker; the row is the shard's, with its checkpoint
     writes      what is to be written of an event; files are written here and now, failures and checkpoints are not its
     after       in the transaction that ends the job as done
+    advice      what may help a shard whose worker died again and again
     """
 
     plan: Callable[[Task], list[ShardPlan]]
     shard_bytes: Callable[[Task, ShardPlan, Row[Any]], bytes]
     writes: Callable[[Task, ShardRow, Event], list[Later]]
     after: Callable[[Task, Connection], object] = nothing
+    advice: str = "try another device"

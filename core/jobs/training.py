@@ -17,6 +17,7 @@ from core.jobs.payloads import TrainJob
 from core.jobs.queue import Submitted, submit
 from core.models.catalogue import CATALOGUE
 from core.models.presets import PRESETS
+from core.models.pretrained import pretrained_of, where_found
 from core.models.sizes import parameter_count
 from core.models.spec import ModelSpec
 from core.models.training.checks import check_recipe
@@ -70,6 +71,7 @@ def check_training(settings: Settings, request: TrainRequest) -> TrainRequest:
         )
     spec = replace(request.spec, num_classes=len(names), class_names=names)
     check_recipe(request.recipe, spec, len(places), None if request.device == "auto" else request.device)
+    _check_start(settings, request.recipe, spec)
     held = min(MOST_HELD, len(dataset.entries) - len(places))
     _check_room(settings, spec, request.recipe, len(places) + held)
     return replace(request, spec=spec, data=choice)
@@ -183,6 +185,16 @@ def weights_bytes(spec: ModelSpec) -> int:
     """About how many bytes its weights take."""
     known = parameter_count(spec) if spec.architecture in CATALOGUE else None
     return 4 * (GUESSED_PARAMETERS if known is None else known)
+
+
+def _check_start(settings: Settings, recipe: Recipe, spec: ModelSpec) -> None:
+    """Raise UserError where ImageNet's weights are wanted and are not on this machine."""
+    if recipe.start == "imagenet" and where_found(spec.architecture, settings) is None:
+        record = pretrained_of(spec.architecture)
+        raise UserError(
+            f"The ImageNet weights of {spec.architecture} are not on this machine; fetch {record.url} and put it into "
+            f"torch's cache, or start from drawn weights."
+        )
 
 
 def _check_room(settings: Settings, spec: ModelSpec, recipe: Recipe, images: int) -> None:

@@ -152,8 +152,7 @@ class JobWork:
             if row.attempt >= ATTEMPTS:
                 why = row.error or "it stopped without a word"
                 raise JobFailed(
-                    f"A part of this job failed {ATTEMPTS} times ({why}); try fewer restarts, smaller updates or "
-                    "another device, then start it anew."
+                    f"A part of this job failed {ATTEMPTS} times ({why}); {self._kind.advice}, then start it anew."
                 )
             plan = ShardPlan.from_json(row.role, row.plan)
             data = self._kind.shard_bytes(self._task, plan, row)

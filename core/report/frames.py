@@ -1,7 +1,7 @@
 """The data behind the Correlations page: one row a reconstruction, one column a metric, and what people recognised."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,11 +162,21 @@ def _why_not(frame: pd.DataFrame, x: Axis, y: Axis, used: npt.NDArray[np.bool_],
     return f"{' and '.join(flat)} {verb} the same value everywhere, so nothing can be ranked."
 
 
-def _drawn(values: npt.NDArray[np.float64], which: Axis, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def spread_out(values: Sequence[float]) -> tuple[list[float], int]:
+    """Values for a plot's axis: infinite ones a little beyond the finite ones, and how many they are."""
+    found = np.array(values, dtype=np.float64)
+    return _at_edge(found).tolist(), int(np.isinf(found).sum())
+
+
+def _at_edge(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
     edge = 0.08 * ((high - low) or 1.0)
-    shown = np.clip(values, low - edge, high + edge)
+    return np.clip(values, low - edge, high + edge)
+
+
+def _drawn(values: npt.NDArray[np.float64], which: Axis, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    shown = _at_edge(values)
     if which.name == RECOGNITION:
         shown = (
             shown + (np.modf(ids * 0.6180339887)[0] - 0.5) * 0.04

@@ -35,18 +35,45 @@ class _Rows:
     reasons: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class KindColumn:
+    """The scores of one metric in one version with one set of weights, along the pairings that were asked for."""
+
+    metric: str
+    kind: Kind
+    values: np.ndarray  # (n,) float64; NaN without a value, ±inf a value
+    told: np.ndarray  # (n,) bool: a value or a reason is stored
+    reason: str  # one that is stored where there is no value
+
+
 def score_columns(
     connection: Connection, pairings: np.ndarray, reference: str, settings: Settings
 ) -> tuple[dict[str, ScoredMetric], dict[str, np.ndarray]]:
     """Every metric in the version to show, and its column along `pairings` (NONE for no pairing)."""
+    of_metric: dict[str, dict[tuple[str, str], KindColumn]] = {}
+    for column in kind_columns(connection, pairings, reference):
+        of_metric.setdefault(column.metric, {})[column.kind.key] = column
+    metrics: dict[str, ScoredMetric] = {}
+    scores: dict[str, np.ndarray] = {}
+    for name, found in of_metric.items():
+        choice = shown(name, [column.kind for column in found.values()], settings)
+        column = found[choice.kind.key]
+        column.values.setflags(write=False)
+        metrics[name] = ScoredMetric(name, *choice.kind.key, choice.kind.valued, column.reason, choice.done, choice.of)
+        scores[name] = column.values
+    return metrics, scores
+
+
+def kind_columns(connection: Connection, pairings: np.ndarray, reference: str) -> tuple[KindColumn, ...]:
+    """All that is stored of these pairings (NONE for no pairing), by metric, version and weights, in that order."""
     real = np.flatnonzero(pairings != NONE)
     if not len(real):
-        return {}, {}
+        return ()
     place = real[np.argsort(pairings[real])]
     known = pairings[place]
     rows = _read(connection, known, reference)
     if not rows:
-        return {}, {}
+        return ()
     metric, version, weights, row_ids, subjects, values, reasons = zip(*rows, strict=True)
     kinds: dict[tuple[str, str, str], int] = {}
     codes = (kinds.setdefault(kind, len(kinds)) for kind in zip(metric, version, weights, strict=True))
@@ -62,7 +89,8 @@ def score_columns(
         places=place[found],
         reasons=reasons,
     )
-    return _shown_columns(kinds, read, len(pairings), settings)
+    made = (_column(key, code, read, len(pairings)) for key, code in sorted(kinds.items()))
+    return tuple(column for column in made if column is not None)
 
 
 def _read(connection: Connection, known: np.ndarray, reference: str) -> list[Any]:
@@ -95,28 +123,15 @@ def _parts(known: np.ndarray) -> Iterator[ColumnElement[bool]]:
         yield score.c.subject_id.in_(known[start : start + CHUNK].tolist())
 
 
-def _shown_columns(
-    kinds: dict[tuple[str, str, str], int], read: _Rows, size: int, settings: Settings
-) -> tuple[dict[str, ScoredMetric], dict[str, np.ndarray]]:
-    """Of each metric the version to show, its values put in their places."""
-    of_metric: dict[str, dict[tuple[str, str], np.ndarray]] = {}
-    for (name, version, weights), code in sorted(kinds.items()):
-        rows = np.flatnonzero(read.ours & (read.kind == code))
-        if len(rows):
-            of_metric.setdefault(name, {})[version, weights] = rows
-    metrics: dict[str, ScoredMetric] = {}
-    scores: dict[str, np.ndarray] = {}
-    for name, found in of_metric.items():
-        choice = shown(name, [_kind(key, rows, read) for key, rows in found.items()], settings)
-        rows = found[choice.kind.key]
-        column = np.full(size, np.nan)
-        column[read.places[rows]] = values = read.values[rows]
-        column.setflags(write=False)
-        reason = max((read.reasons[row] for row in rows[np.isnan(values)]), default="")
-        metrics[name] = ScoredMetric(name, *choice.kind.key, choice.kind.valued, reason, choice.done, choice.of)
-        scores[name] = column
-    return metrics, scores
-
-
-def _kind(key: tuple[str, str], rows: np.ndarray, read: _Rows) -> Kind:
-    return Kind(*key, len(rows), bool((~np.isnan(read.values[rows])).any()), int(read.ids[rows].max()))
+def _column(key: tuple[str, str, str], code: int, read: _Rows, size: int) -> KindColumn | None:
+    """The column of one kind; None where this run has no row of it."""
+    rows = np.flatnonzero(read.ours & (read.kind == code))
+    if not len(rows):
+        return None
+    column, told = np.full(size, np.nan), np.zeros(size, dtype=bool)
+    column[read.places[rows]] = values = read.values[rows]
+    told[read.places[rows]] = True
+    missing = np.isnan(values)
+    reason = max((read.reasons[row] for row in rows[missing]), default="")
+    kind = Kind(*key[1:], len(rows), not bool(missing.all()), int(read.ids[rows].max()))
+    return KindColumn(key[0], kind, column, told, reason)

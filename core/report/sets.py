@@ -81,11 +81,12 @@ def _scores(connection: Connection, set_id: int, rule: dict[str, Any], settings:
         if name in stored:
             kinds = [Kind(*key, 1, not row.reason, row.id) for key, row in stored[name].items()]
             choice = shown(name, kinds, settings)
-            found.append(_score(metric, stored[name][choice.kind.key], rule, OLDER if choice.of else ""))
+            found.append(set_score(metric, stored[name][choice.kind.key], rule, OLDER if choice.of else ""))
     return found
 
 
-def _score(metric: SetMetric, row: Any, rule: dict[str, Any], older: str) -> SetScore:
+def set_score(metric: SetMetric, row: Any, rule: dict[str, Any], older: str) -> SetScore:
+    """A stored row of scores with what its set says of it; older: a sentence where the version is not the present."""
     sides, unreadable = (rule["originals"], rule["reconstructions"]), rule.get("unreadable", 0)
     taken = [sides[0] + unreadable, sides[1]]
     value = score_value(row)

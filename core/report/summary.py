@@ -32,10 +32,11 @@ def run_summary(table: RunTable) -> tuple[MetricSummary, ...]:
     """Every metric of the table, in the registry's order; one without any score has n = 0."""
     order = {name: place for place, name in enumerate(METRICS)}
     names = sorted(table.metrics, key=lambda name: (order.get(name, len(order)), name))
-    return tuple(_summary(name, table.scores[name]) for name in names)
+    return tuple(summarise(name, table.scores[name]) for name in names)
 
 
-def _summary(metric: str, column: np.ndarray) -> MetricSummary:
+def summarise(metric: str, column: np.ndarray) -> MetricSummary:
+    """One metric from its (n,) scores: NaN is unscored, ±inf a value."""
     values = column[~np.isnan(column)]
     finite = values[np.isfinite(values)]
     record = METRICS.get(metric)

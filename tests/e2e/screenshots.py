@@ -16,6 +16,7 @@ PAGES = {
     "reconstructions": "reconstructions?run=1",
     "reconstruction": "reconstructions?run=1&reconstruction=3&scores=true",
     "two-runs": "reconstructions?run=1&beside=2&scores=true",
+    "settings": "settings",
     "metrics": "metrics",
     "label": "label",
     "correlations": "correlations",

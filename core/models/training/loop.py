@@ -61,7 +61,13 @@ def fit(
         raise UserError("The recipe starts from ImageNet's weights, and none came; fetch them, or set start to drawn.")
     with exact():
         data = _Data(images, labels, held_images, held_labels)
-        return _Training(spec, data, recipe, weights, torch.device(device), progress or Silent()).run()
+        try:
+            return _Training(spec, data, recipe, weights, torch.device(device), progress or Silent()).run()
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"The training does not fit into the memory of {device}; lower batch_size (now {recipe.batch_size:,}), "
+                "or take a smaller model or smaller images."
+            ) from error
 
 
 def steps_per_epoch(recipe: Recipe, spec: ModelSpec, count: int) -> int:
@@ -96,12 +102,13 @@ class _Training:
     ) -> None:
         self.spec, self.data, self.recipe, self.device, self.progress = spec, data, recipe, device, progress
         self.count = len(data.labels)
-        self.model = _in_layout(build_model(spec, weights).to(device))
+        self.model = build_model(spec, weights).to(device)
         self.feed = Feed(spec, data.images, data.labels, recipe, device)
         self.stepper: Stepper
         if recipe.defence == "dp-sgd":
             self.stepper = PrivateStepper(self.model, recipe, device, self.count)
         else:
+            self.model = _in_layout(self.model)
             self.stepper = PlainStepper(self.model, recipe, device)
         self.per_epoch = steps_per_epoch(recipe, spec, self.count)
         self.total = recipe.epochs * self.per_epoch

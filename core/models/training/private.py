@@ -23,6 +23,11 @@ from core.models.training.stepper import StepResult, make_optimiser, norm_of, se
 MOST_BYTES = {"cpu": 2**30, "cuda": 2**33}
 
 
+def _dense(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Opacus 1.6 gives wrong per-image gradients of a convolution whose input lies in memory order NHWC (measured)."""
+    return tuple(tensor.contiguous() for tensor in inputs)
+
+
 class PrivateStepper:
     """Per-image gradients by Opacus's GradSampleModule; clipping, noise and update by its DPOptimizer.
 
@@ -37,6 +42,9 @@ class PrivateStepper:
 
         self._recipe, self._count, self._device = recipe, count, device
         self._inner = model
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+                layer.register_forward_pre_hook(_dense)
         try:
             self._model: nn.Module = GradSampleModule(model, loss_reduction="sum")
         except NotImplementedError as error:

@@ -14,7 +14,7 @@ RISE, FIRST, LAST = 0.3, 25.0, 1e4  # one-cycle: share of the rise, peak / start
 def milestones(epochs: int) -> tuple[int, ...]:
     """Epochs after which `step` multiplies by 0.1: ⌊T/2.667⌋, ⌊T/1.6⌋, ⌊T/1.142⌋; one that is 0 does not count.
 
-    74, 125 and 175 of 200. In epochs, not steps, because the paper's code counts so.
+    74, 124 and 175 of 200. In epochs, not steps, because the paper's code counts so.
     """
     return tuple(place for place in (int(epochs // divisor) for divisor in DIVISORS) if place > 0)
 

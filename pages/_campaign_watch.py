@@ -1,0 +1,119 @@
+"""A campaign while it runs, and what came of it."""
+
+import streamlit as st
+
+from core.errors import UserError
+from core.jobs.campaigns import ask_campaign
+from core.report.campaigns import CampaignView, SettingRow, campaign, elapsed
+from core.report.runs import changes
+from pages import _shared
+
+PAGE = "pages/campaigns.py"
+POLL_SECONDS = 2.0
+SHOWN = 100  # settings in the list at once
+ICONS = {
+    "waiting": ":gray-badge[:material/schedule: waiting]",
+    "training": ":primary-badge[:material/model_training: training]",
+    "attacking": ":primary-badge[:material/biotech: attacking]",
+    "scoring": ":primary-badge[:material/straighten: scoring]",
+    "paused": ":orange-badge[:material/pause: paused]",
+    "done": ":green-badge[:material/check: done]",
+    "failed": ":red-badge[:material/error: failed]",
+}
+
+
+def ask(campaign_id: int, wanted: str) -> None:
+    """Button callback: run, pause or cancel; a refusal becomes a toast."""
+    try:
+        ask_campaign(_shared.get_store(), campaign_id, wanted)  # type: ignore[arg-type]
+    except UserError as error:
+        st.toast(_shared.plain(str(error)), icon=":material/error:")
+        return
+    _shared.wake_runner()
+
+
+def panel(view: CampaignView) -> None:
+    """Bar, buttons and settings; redrawn by itself while it lives, and only when something changed."""
+    st.session_state["campaign_live"] = view.row.live
+    st.fragment(_panel, run_every=POLL_SECONDS if view.row.live else None)(view.row.id)
+
+
+def results(view: CampaignView) -> None:
+    """The table of settings as far as there are any."""
+    if not any(one.run is not None for one in view.settings):
+        return
+    from pages import _settings_table
+
+    st.subheader("Results", anchor=False)
+    _settings_table.draw(_shared.get_store(), campaign=view.row.id, page=PAGE, title="Campaigns")
+
+
+def _panel(campaign_id: int) -> None:
+    view = _view(campaign_id)
+    if st.session_state.get("campaign_live") and not view.row.live:
+        st.rerun()
+    row = view.row
+    with st.container(border=True, key="campaign_panel"):
+        st.markdown(f"**Campaign {row.id}: {_shared.plain(row.title)}** {_shared.state_badge(row.state)}")
+        st.progress(view.share, text=_bar(view))
+        if row.error:
+            (st.error if row.state == "failed" else st.warning)(_shared.plain(row.error), icon=":material/error:")
+        _buttons(view)
+        with st.expander(f"Settings: {_counts(view)}", expanded=row.live or len(view.settings) <= 20):
+            for one in view.settings[:SHOWN]:
+                _setting(one)
+            if len(view.settings) > SHOWN:
+                st.caption(f"… and {_shared.count(len(view.settings) - SHOWN)} more; the table below has them all.")
+
+
+def _view(campaign_id: int) -> CampaignView:
+    """The view of now; read anew only where the store changed since it was read."""
+    store = _shared.get_store()
+    now = changes(store, ("jobs", "scores"))
+    kept = st.session_state.get("campaign_view")
+    if kept is None or kept[0] != (campaign_id, now):
+        kept = ((campaign_id, now), campaign(store, campaign_id))
+        st.session_state["campaign_view"] = kept
+    view: CampaignView = kept[1]
+    return view
+
+
+def _bar(view: CampaignView) -> str:
+    ended = sum(one.state in ("done", "failed") for one in view.settings)
+    text = f"{100 * view.share:.0f} %, {ended} of {len(view.settings)} settings ended"
+    if view.row.state == "queued":
+        return f"{text}; waiting for the runner"
+    if view.row.state == "paused":
+        return f"{text}; paused"
+    if not view.row.live:
+        return f"{text}; took {_shared.seconds(elapsed(view.row))}"
+    left = "measuring the pace" if view.left is None else f"about {_shared.seconds(view.left)} left"
+    return f"{text}, {left}"
+
+
+def _counts(view: CampaignView) -> str:
+    return ", ".join(f"{number} {state}" for state, number in view.counts.items())
+
+
+def _buttons(view: CampaignView) -> None:
+    row = view.row
+    if not row.live:
+        return
+    with st.container(horizontal=True):
+        if row.state == "paused":
+            st.button("Resume", key="campaign_run", icon=":material/play_arrow:", on_click=ask, args=(row.id, "run"))
+        else:
+            st.button("Pause", key="campaign_pause", icon=":material/pause:", on_click=ask, args=(row.id, "pause"))
+        st.button("Cancel", key="campaign_cancel", icon=":material/close:", on_click=ask, args=(row.id, "cancel"))
+
+
+def _setting(one: SettingRow) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"{ICONS[one.state]} {one.position + 1}. {_shared.plain(one.title)}", width="stretch")
+        if one.state in ("training", "attacking"):
+            st.caption(f"{100 * one.share:.0f} %")
+        if one.run is not None:
+            page = _shared.RUN_PAGE if one.state in ("done", "scoring") else _shared.AUDIT_PAGE
+            st.page_link(page, label=f"Run {one.run}", query_params={"run": str(one.run)})
+    if one.why:
+        st.caption(f":material/error: {_shared.plain(one.why)}")

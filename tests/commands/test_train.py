@@ -1,0 +1,151 @@
+"""`python -m core train`."""
+
+import csv
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from core.__main__ import main
+from core.commands.audit_again import request_again
+from core.jobs.launch import PROJECT, environment_of
+from core.models.build import build_model, load_weights
+from core.models.spec import ModelSpec
+from core.settings import Settings, load_settings
+from tests.jobs.test_processes import wait_for
+
+FEW = ["--model", "lenet", "--data", "lfw", "--size", "16", "--channels", "1", "--per-class", "12", "--device", "cpu"]
+QUICK = ["--set", "batch_size=8", "--set", "learning_rate=0.01", "--set", "schedule=cosine"]
+
+
+@pytest.fixture
+def settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """An empty home, inline, one thread."""
+    for name, value in {"EXECUTOR": "inline", "THREADS": "1", "DEVICE": "cpu"}.items():
+        monkeypatch.setenv(f"SEMSIGHT_{name}", value)
+    return load_settings()
+
+
+def test_a_folder_gets_weights_their_spec_and_the_curve(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "victim"
+    asked = ["train", *FEW, *QUICK, "--recipe", "gaussian 1e-3", "--set", "epochs=3", "--set", "keep_epochs=2"]
+    assert main([*asked, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "lenet · lfw, 12 a class · gaussian 1e-3 · 3 epochs: 24 images to train on, 40 held out" in said
+    assert "epoch 3/3" in said
+    names = {"curve.csv", "epoch-2.safetensors", "model.json", "model.safetensors", "training.json"}
+    assert {path.name for path in out.iterdir()} == names
+    model = json.loads((out / "model.json").read_text())
+    weights = (out / "model.safetensors").read_bytes()
+    spec = ModelSpec.from_json(json.dumps(model["spec"]))
+    assert spec.weights_sha256 == hashlib.sha256(weights).hexdigest()
+    build_model(spec, load_weights(weights))
+    with (out / "curve.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert float(rows[-1]["held_out_accuracy"]) == model["facts"]["accuracy"]
+    assert model["facts"]["recipe"]["defence"] == "gaussian"
+
+    assert main([*asked, "--out", str(out)]) == 0
+    assert "holds this very training, done" in capsys.readouterr().out
+    assert main([*asked, "--set", "seed=1", "--out", str(out)]) == 1
+    assert "holds another training" in capsys.readouterr().err
+
+
+def test_kill_9_changes_no_byte(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    asked = ["train", *FEW, *QUICK, "--set", "epochs=150"]
+    out, calm = tmp_path / "killed", tmp_path / "calm"
+    impatient = environment_of(replace(settings, checkpoint_seconds=0.05))
+    command = [sys.executable, "-m", "core", *asked, "--out", str(out)]
+    process = subprocess.Popen(command, cwd=PROJECT, env=impatient, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: (out / "checkpoint.bin").is_file() and (out / "curve.csv").is_file())
+    finally:
+        process.kill()
+        process.wait()
+    assert not (out / "model.json").exists()
+    assert main([*asked, "--out", str(out)]) == 0
+    assert "going on from a checkpoint" in capsys.readouterr().out
+    assert main([*asked, "--out", str(calm)]) == 0
+    assert (out / "model.safetensors").read_bytes() == (calm / "model.safetensors").read_bytes()
+    assert not (out / "checkpoint.bin").exists()
+    tables = [list(csv.reader((folder / "curve.csv").read_text().splitlines())) for folder in (out, calm)]
+    speed = tables[0][0].index("images_per_second")
+    assert [[*row[:speed], *row[speed + 1 :]] for row in tables[0]] == [
+        [*row[:speed], *row[speed + 1 :]] for row in tables[1]
+    ]
+
+
+def test_without_a_folder_it_is_a_job_of_the_store(settings: Settings, capsys: pytest.CaptureFixture) -> None:
+    asked = ["train", *FEW, *QUICK, "--set", "epochs=2"]
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("training 1\nepoch 1/2 ")
+    assert "model 1: lenet · lfw, 12 a class · crop+flip · 2 epochs" in said
+    assert main(asked) == 0
+    assert "asked before and done" in capsys.readouterr().out
+    away = [
+        "--set",
+        "learning_rate=100",
+        "--set",
+        "weight_decay=10",
+        "--set",
+        "epochs=30",
+        "--set",
+        "schedule=constant",
+    ]
+    assert main([*asked, *away]) == 1
+    assert "error: The loss is no longer a number" in capsys.readouterr().err
+
+
+def test_what_is_said_of_wrong_arguments(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["train", "--list-recipes"]) == 0
+    assert "ats 3-1-7+43-18-18   policies=3-1-7+43-18-18" in capsys.readouterr().out
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    for arguments, sentence in (
+        (["--data", "lfw"], "--model is missing"),
+        (["--model", "lenet"], "--data is missing"),
+        ([*FEW, "--set", "epochs"], "--set takes KEY=VALUE"),
+        ([*FEW, "--set", "epoch=3"], "did you mean epochs?"),
+        ([*FEW, "--recipe", "crop flip"], "did you mean crop+flip"),
+        ([*FEW, "--arguments", "base=8"], "takes no arguments"),
+        ([*FEW, *QUICK, "--out", str(tmp_path / "full")], "is not empty and holds no training"),
+    ):
+        assert main(["train", *arguments]) == 1
+        assert sentence in capsys.readouterr().err
+
+
+def test_an_audit_takes_a_trained_folder_or_a_model_of_the_store(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    asked = ["train", *FEW, *QUICK, "--set", "epochs=1"]
+    assert main([*asked, "--out", str(tmp_path / "victim")]) == 0
+    assert main(asked) == 0
+    attack = ["audit", "--images", "lfw", "--limit", "1", "--attack", "dlg", "--set", "iterations=2", "--controls", "0"]
+    runs = []
+    for place, model in enumerate((str(tmp_path / "victim"), "trained:1")):
+        out = tmp_path / f"out{place}"
+        assert main([*attack, "--model", model, "--out", str(out)]) == 0
+        runs.append((out / "reconstructions").glob("*.png").__next__().read_bytes())
+    assert runs[0] == runs[1]  # the same weights, and so the same update
+    weights = tmp_path / "victim" / "model.safetensors"
+    assert request_again(tmp_path / "out1" / "run.json", weights)[0].weights == weights.read_bytes()
+    capsys.readouterr()
+    for model, sentence in (
+        ("trained:9", "There is no model 9"),
+        ("trained:x", "takes the number of a stored model"),
+        ("lenett", "did you mean"),
+    ):
+        assert main([*attack, "--model", model, "--out", str(tmp_path / "no")]) == 1
+        assert sentence in capsys.readouterr().err
+    with (tmp_path / "victim" / "model.safetensors").open("ab") as file:
+        file.write(b"x")
+    assert main([*attack, "--model", str(tmp_path / "victim"), "--out", str(tmp_path / "no")]) == 1
+    assert "is not the file that model.json is of" in capsys.readouterr().err
