@@ -79,13 +79,7 @@ def _of_data_set(model: ChosenModel | None) -> ChosenImages | None:
     found = _data_choice.source(PREFIX, names=[name for name in DATASETS if name not in SAMPLES])
     if found is None:
         return None
-    way = st.segmented_control(
-        "Chosen by", ["drawn", "a list"], default="drawn", required=True, key="from_by", bind="query-params"
-    )
-    if way == "a list":
-        choice = _data_choice.by_list(PREFIX, found)
-    else:
-        choice = _data_choice.drawn(PREFIX, found, part=True, count=SHOWN)
+    choice = _data_choice.chosen(PREFIX, found, part=True, count=SHOWN)
     if choice is None:
         return None
     places = _data_choice.places(found, choice)

@@ -19,6 +19,7 @@ VARIANTS = {
     "lfw-people": ("Images a person at least", "20", "People with fewer images are left out."),
 }
 HELD_OUT = "held out"
+DRAWN, LISTED = "drawn", "a list"
 PART_WORDS = {"training part": TRAIN, HELD_OUT: TEST}
 MOST_LISTED = 400  # classes that fit a list to pick from; more are named by hand
 MOST_LIST_BYTES = 4 << 20
@@ -45,7 +46,7 @@ def source(prefix: str, label: str = "Data set", names: Sequence[str] | None = N
     name = str(st.selectbox(label, offered, key=f"{prefix}data", bind="query-params"))
     if name in FILES:
         path = st.text_input(
-            "Path on the machine that runs SemSight",
+            "Path on the server",
             key=f"{prefix}path",
             bind="query-params",
             placeholder="/data/faces" if name == FOLDER else "/data/train-00000.parquet",
@@ -114,10 +115,18 @@ def _not_there(name: str) -> None:
         st.page_link("pages/datasets.py", label="Get it", query_params={"set": name})
 
 
-def drawn(prefix: str, found: Opened, *, part: bool, count: int | None, per_class: int | None = None) -> DataChoice:
+def chosen(prefix: str, found: Opened, *, part: bool, count: int | None) -> DataChoice | None:
+    """A draw or a fixed list, as the person likes; None while there is no list yet. Raises UserError."""
+    way = st.segmented_control(
+        "Chosen by", [DRAWN, LISTED], default=DRAWN, required=True, key=f"{prefix}by", bind="query-params"
+    )
+    return by_list(prefix, found) if way == LISTED else drawn(prefix, found, part=part, count=count)
+
+
+def drawn(prefix: str, found: Opened, *, part: bool, count: int | None) -> DataChoice:
     """What of it: classes, part, count, images of each class and the seed; the widgets are in the link.
 
-    part: whether to ask for it. count, per_class: what stands there at first; None: every image.
+    part: whether to ask for it. count: what stands there at first; None: every image.
     """
     taken = _part(prefix) if part else TRAIN
     classes = _classes(prefix, found.dataset.classes)
@@ -126,7 +135,7 @@ def drawn(prefix: str, found: Opened, *, part: bool, count: int | None, per_clas
             "Images in all", 1, None, count, key=f"{prefix}count", bind="query-params", placeholder="every one"
         )
         each = st.number_input(
-            "Of each class", 1, None, per_class, key=f"{prefix}each", bind="query-params", placeholder="as they come"
+            "Of each class", 1, None, None, key=f"{prefix}each", bind="query-params", placeholder="as they come"
         )
         seed = st.number_input(
             "Seed of the draw", 0, 2**31 - 1, 0, key=f"{prefix}draw", bind="query-params",

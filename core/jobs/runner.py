@@ -23,7 +23,6 @@ from core.jobs.claims import (
 from core.jobs.executors import Executor, Message, make_executor
 from core.jobs.launch import runner_lock
 from core.jobs.payloads import RescoreJob
-from core.jobs.prepared import forget_prepared
 from core.jobs.rescore import Present, present, queue_outdated
 from core.jobs.sources import Interrupted
 from core.jobs.sweep import sweep
@@ -215,8 +214,9 @@ class Runner:
             return None
         except EXPECTED as error:  # one bad row must not take the runner down, and with it every other job
             log.warning("job %d cannot be run", row.id, exc_info=True)
+            state = "paused" if out_of_space(error) else "failed"
             with self.store.database.write() as connection:
-                let_go(connection, row.id, self.owner, "failed", sentence_of(error))
+                let_go(connection, row.id, self.owner, state, sentence_of(error))
             return None
 
     def _look_after(self, job_id: int) -> str:
