@@ -214,8 +214,9 @@ class Runner:
             return None
         except EXPECTED as error:  # one bad row must not take the runner down, and with it every other job
             log.warning("job %d cannot be run", row.id, exc_info=True)
+            state = "paused" if out_of_space(error) else "failed"
             with self.store.database.write() as connection:
-                let_go(connection, row.id, self.owner, "failed", sentence_of(error))
+                let_go(connection, row.id, self.owner, state, sentence_of(error))
             return None
 
     def _look_after(self, job_id: int) -> str:
