@@ -103,8 +103,8 @@ def test_another_checksum_is_not_taken_in(settings: Settings, published: Path, m
 def test_progress_is_bytes_of_all_bytes(settings: Settings, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch_child, "EVERY", 0.0)
     seen: list[dict[str, object]] = []
-    write = fetch_child._write
-    monkeypatch.setattr(fetch_child, "_write", lambda path, values: (seen.append(values), write(path, values)))
+    write = fetch_child.write
+    monkeypatch.setattr(fetch_child, "write", lambda path, values: (seen.append(values), write(path, values)))
     (settings.home / "fetch").mkdir(parents=True)
     fetch_child.fetch(settings, NAME, settings.home / "fetch" / f"{NAME}.json")
     size = published.stat().st_size

@@ -91,6 +91,17 @@ def test_a_training_leaves_its_curve_its_chosen_epochs_and_a_model_that_can_be_a
         assert connection.execute(select(func.count()).select_from(schema.models)).scalar_one() == 2
 
 
+def test_a_private_training_states_what_it_promises(store: Store) -> None:
+    job = begun(store, defence="dp-sgd", augment="none", optimiser="sgd", learning_rate=0.1, epochs=2, dp_noise=2.0)
+    run_until_idle(store)
+    facts = final_model(store, job).facts
+    privacy = record_of(store, job)["privacy"]
+    assert facts["privacy"] == privacy
+    assert (facts["delta"], facts["sampling_rate"], facts["unit"]) == (1e-5, 8 / 24, privacy["unit"])
+    assert facts["epsilon"] == privacy["epsilon"] > 0
+    assert facts["recipe_words"] == "dp-sgd 2"
+
+
 def test_what_a_shard_says_twice_lands_once(store: Store) -> None:
     job = begun(store, epochs=2, keep_epochs="1")
     runner = Runner(store)

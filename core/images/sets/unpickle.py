@@ -11,6 +11,7 @@ import pickle
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.errors import UserError
 
@@ -32,7 +33,7 @@ class _Array:
     """Stands for numpy.ndarray while it is unpickled."""
 
     def __init__(self, *_: object) -> None:
-        self.value = np.zeros(0, dtype=np.uint8)
+        self.value: NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
