@@ -38,10 +38,7 @@ class Feed:
     def __init__(self, spec: ModelSpec, images: np.ndarray, labels: np.ndarray, recipe: Recipe, device: torch.device):
         self.recipe, self.device = recipe, device
         self.policies = parse(recipe.policies) if recipe.policies else []
-        # A policy works on the CPU, so the images stay there.
-        self._images = torch.from_numpy(np.ascontiguousarray(images))
-        if not self.policies:
-            self._images = self._images.to(device)
+        self._images = torch.from_numpy(np.ascontiguousarray(images)).to(_home(images, device))
         self._labels = torch.from_numpy(np.ascontiguousarray(labels)).to(device)
         self._pads = (spec.height // PADDING_SHARE, spec.width // PADDING_SHARE)
         self._mean = torch.tensor(spec.mean, device=device)
@@ -51,14 +48,14 @@ class Feed:
         """The images `rows` of the training set at this step (counted over all epochs)."""
         count, seed = len(rows), self.recipe.seed
         places = torch.from_numpy(rows)
-        pixels = self._images[places.to(self._images.device, non_blocking=True)]
+        pixels = self._images[places.to(self._images.device, non_blocking=True)].to(self.device, non_blocking=True)
         if self.recipe.augment == "crop+flip":
             drawn = torch.from_numpy(draws.crops(seed, step, count, self._pads))
-            pixels = crop_and_flip(pixels, drawn.to(pixels.device, non_blocking=True), self._pads)
+            pixels = crop_and_flip(pixels, drawn.to(self.device, non_blocking=True), self._pads)
         if self.policies:
             longest = max(map(len, self.policies))
             which, signs = draws.policy_draws(seed, step, count, len(self.policies), longest)
-            pixels = torch.from_numpy(transformed(pixels.numpy(), self.policies, which, signs)).to(self.device)
+            pixels = transformed(pixels, self.policies, which, signs)
         images = self.normalised(pixels)
         labels = self._labels[places.to(self.device, non_blocking=True)]
         if self.recipe.mixup == 0 or not count:
@@ -69,7 +66,14 @@ class Feed:
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """(B, H, W, C) uint8 on the device -> (B, C, H, W) float32 in memory order NHWC, divided by 255, normalised."""
-        return ((pixels.float() / 255 - self._mean) / self._std).permute(0, 3, 1, 2)
+        return pixels.float().div_(255).sub_(self._mean).div_(self._std).permute(0, 3, 1, 2)
+
+
+def _home(images: np.ndarray, device: torch.device) -> torch.device:
+    """Where the images stay: on the device, unless they would take half of a GPU's free memory."""
+    if device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+        return torch.device("cpu")
+    return device
 
 
 def crop_and_flip(pixels: Tensor, drawn: Tensor, pads: tuple[int, int]) -> Tensor:

@@ -61,7 +61,13 @@ def fit(
         raise UserError("The recipe starts from ImageNet's weights, and none came; fetch them, or set start to drawn.")
     with exact():
         data = _Data(images, labels, held_images, held_labels)
-        return _Training(spec, data, recipe, weights, torch.device(device), progress or Silent()).run()
+        try:
+            return _Training(spec, data, recipe, weights, torch.device(device), progress or Silent()).run()
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"The training does not fit into the memory of {device}; lower batch_size (now {recipe.batch_size:,}), "
+                "or take a smaller model or smaller images."
+            ) from error
 
 
 def steps_per_epoch(recipe: Recipe, spec: ModelSpec, count: int) -> int:

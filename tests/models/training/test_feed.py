@@ -71,7 +71,7 @@ def test_every_transformation_of_a_batch_is_that_of_the_image(channels: int) -> 
     images[0], images[1, :, :, :] = 77, images[1] // 3  # one colour; a narrow range
     signs = np.array([[1], [-1], [1], [-1], [1], [-1]])
     for number in range(50):
-        found = transformed(images, [[number]], np.zeros(6, dtype=np.int64), signs)
+        found = transformed(torch.from_numpy(images), [[number]], np.zeros(6, dtype=np.int64), signs)
         for place in range(6):
             image = Image.fromarray(images[place] if channels == 3 else images[place, ..., 0])
             expected = np.asarray(policies.transform_signed(image, number, int(signs[place, 0])))

@@ -198,3 +198,26 @@ def test_images_that_do_not_fit_the_model() -> None:
         fit(LENET, images.astype(float), labels, images, labels, PLAIN)
     with pytest.raises(UserError, match="from 0 to 3"):
         fit(LENET, images, labels + 4, images, labels, PLAIN)
+
+
+def test_it_learns() -> None:
+    # Four colours with noise.
+    draw = np.random.default_rng(3)
+    labels = np.arange(64) % 4
+    colours = np.array([[220, 40, 40], [40, 220, 40], [40, 40, 220], [200, 200, 200]])
+    images = (colours[labels][:, None, None] + draw.integers(-40, 36, (64, 8, 8, 3))).astype(np.uint8)
+    recipe = Recipe(epochs=8, batch_size=16, learning_rate=0.02, schedule="cosine", defence="prune")
+    spec = replace(LENET, architecture="mlp", arguments={"hidden": [32], "activation": "relu"})
+    trained = fit(spec, images, labels, images, labels, recipe)
+    assert trained.rows[-1].train_loss < trained.rows[0].train_loss / 2
+    assert trained.rows[-1].held_out_accuracy > 0.95
+    assert trained.rows[-1].train_accuracy > 0.9
+
+
+def test_no_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_args: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("core.models.training.stepper.PlainStepper.step", none_left)
+    with pytest.raises(UserError, match=r"does not fit into the memory of cpu; lower batch_size \(now 8\)"):
+        train(LENET, PLAIN)
