@@ -33,6 +33,8 @@ def launch(request: TrainRequest, anew: bool = False) -> None:
         return
     st.session_state["training_asked"] = (request, submitted.job_id, submitted.already, submitted.state)
     st.query_params["training"] = str(submitted.job_id)
+    if not submitted.already:
+        st.toast(f"Training {submitted.job_id} is queued: it shows at the top of the page.", icon=":material/check:")
     _shared.wake_runner()
 
 
