@@ -21,7 +21,7 @@ from core.models.spec import ModelSpec
 from core.models.training import draws, state
 from core.models.training.arithmetic import exact
 from core.models.training.checks import check_recipe
-from core.models.training.feed import Feed
+from core.models.training.feed import Feed, as_tensor
 from core.models.training.privacy import private_steps
 from core.models.training.private import PrivateStepper
 from core.models.training.progress import EpochRow, Trained, TrainingCancelled, TrainingProgress
@@ -204,9 +204,9 @@ class _Training:
         self.model.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         for start in range(0, len(labels), HELD_OUT_BATCH):
-            part = np.ascontiguousarray(images[start : start + HELD_OUT_BATCH])
-            right = torch.from_numpy(labels[start : start + HELD_OUT_BATCH]).to(self.device)
-            logits = self.model(self.feed.normalised(torch.from_numpy(part).to(self.device)))
+            part = as_tensor(images[start : start + HELD_OUT_BATCH]).to(self.device)
+            right = as_tensor(labels[start : start + HELD_OUT_BATCH]).to(self.device)
+            logits = self.model(self.feed.normalised(part))
             loss = nn.functional.cross_entropy(logits, right, reduction="sum")
             sums += torch.stack([loss.double(), (logits.argmax(1) == right).sum().double()])
         self.model.train()

@@ -221,3 +221,13 @@ def test_no_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.models.training.stepper.PlainStepper.step", none_left)
     with pytest.raises(UserError, match=r"does not fit into the memory of cpu; lower batch_size \(now 8\)"):
         train(LENET, PLAIN)
+
+
+def test_arrays_that_must_not_be_written() -> None:
+    images, labels = data()
+    whole = train(LENET, PLAIN)
+    turned = np.asfortranarray(images)
+    for array in (turned, labels):
+        array.flags.writeable = False
+    again = fit(LENET, turned, labels, turned[:5], labels[:5], PLAIN)
+    assert all(torch.equal(again.weights[name], whole.weights[name]) for name in whole.weights)
