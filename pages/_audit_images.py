@@ -74,18 +74,17 @@ def _images(source: str, model: ChosenModel | None) -> ChosenImages | None:
     return _of_data_set(model) if source == DATA_SET else _samples(source, model)
 
 
+def published() -> list[str]:
+    """Names of the sets that do not come with SemSight."""
+    return [name for name in DATASETS if name not in SAMPLES]
+
+
 def _of_data_set(model: ChosenModel | None) -> ChosenImages | None:
     """A data set that is there, a folder or a Parquet file: what is drawn of it, or a fixed list."""
-    found = _data_choice.source(PREFIX, names=[name for name in DATASETS if name not in SAMPLES])
+    found = _data_choice.source(PREFIX, names=published())
     if found is None:
         return None
-    way = st.segmented_control(
-        "Chosen by", ["drawn", "a list"], default="drawn", required=True, key="from_by", bind="query-params"
-    )
-    if way == "a list":
-        choice = _data_choice.by_list(PREFIX, found)
-    else:
-        choice = _data_choice.drawn(PREFIX, found, part=True, count=SHOWN)
+    choice = _data_choice.chosen(PREFIX, found, part=True, count=SHOWN)
     if choice is None:
         return None
     places = _data_choice.places(found, choice)

@@ -1,10 +1,10 @@
-"""Audit, the model: a victim that was trained here, by its name, with its accuracy."""
+"""Audit, the model: one of the store, by its name and accuracy: trained here, or uploaded for an earlier run."""
 
 import streamlit as st
 
 from core.images.dataset import DataChoice
 from core.jobs.compose import stored_model
-from core.report.models import TRAINED, ModelEntry, zoo
+from core.report.models import PRESET, TRAINED, ModelEntry, zoo
 from core.report.training import training
 from pages import _models_zoo, _shared, _training_watch
 from pages._audit_model import ChosenModel, spec_line
@@ -15,7 +15,8 @@ PICKED = "victim_picked"
 
 def choose() -> ChosenModel | None:
     """Draw the list; None while nothing was trained."""
-    found = {str(one.id): one for one in zoo(_shared.get_store()) if one.source == TRAINED}
+    stored = [one for one in zoo(_shared.get_store()) if one.source != PRESET]
+    found = {str(one.id): one for one in sorted(stored, key=lambda one: one.source != TRAINED)}
     if not found:
         st.caption("No victim has been trained in this store yet.")
         st.page_link("pages/models.py", label="Train a victim", query_params={"view": _training_watch.VIEW})
@@ -36,15 +37,24 @@ def choose() -> ChosenModel | None:
 def words(one: ModelEntry) -> str:
     """A model with what sets it apart from its likes."""
     held = "" if one.accuracy is None else f", {100 * one.accuracy:.1f} % right"
-    return f"{one.id}: {one.name}{held}"
+    return f"{one.id}: {one.name}{held}" + ("" if one.source == TRAINED else f" ({one.source})")
 
 
 def _chosen(one: ModelEntry) -> ChosenModel:
-    number, job = int(one.id or 0), training(_shared.get_store(), int(one.training or 0)).job
+    number = int(one.id or 0)
     accuracy = "not measured" if one.accuracy is None else f"{100 * one.accuracy:.1f} % of {one.held_out} images"
     spent = _models_zoo.epsilon(one)
     private = f" ε = {_shared.number(spent)}." if spent is not None else ""
     st.caption(f"{spec_line(one.spec)} Held-out accuracy: {_shared.plain(accuracy)}.{private}")
-    st.page_link("pages/models.py", label="Its training", query_params={"model": str(number)})
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in job.data.items()}
-    return ChosenModel(one.spec, one.name, lambda: stored_model(_shared.get_store(), number)[1], DataChoice(**values))
+    st.page_link("pages/models.py", label="All that is known of it", query_params={"model": str(number)})
+    return ChosenModel(
+        one.spec, one.name, lambda: stored_model(_shared.get_store(), number)[1], _trained_on(one.training)
+    )
+
+
+def _trained_on(job: int | None) -> DataChoice | None:
+    """The images of the training that made a model; None where it was made elsewhere."""
+    if job is None:
+        return None
+    asked = training(_shared.get_store(), job).job.data
+    return DataChoice(**{name: tuple(value) if isinstance(value, list) else value for name, value in asked.items()})

@@ -19,6 +19,7 @@ VARIANTS = {
     "lfw-people": ("Images a person at least", "20", "People with fewer images are left out."),
 }
 HELD_OUT = "held out"
+DRAWN, LISTED = "drawn", "a list"
 PART_WORDS = {"training part": TRAIN, HELD_OUT: TEST}
 MOST_LISTED = 400  # classes that fit a list to pick from; more are named by hand
 MOST_LIST_BYTES = 4 << 20
@@ -38,14 +39,11 @@ def source(prefix: str, label: str = "Data set", names: Sequence[str] | None = N
 
     prefix: of the widgets' keys, which are in the link. names: the data sets offered; all where it is None.
     """
-    bundled_first = sorted(
-        DATASETS, key=lambda name: not DATASETS[name].bundled
-    )  # a first visit finds one that is here
-    offered = [*(bundled_first if names is None else names), *FILES]
+    offered = [*(bundled_first() if names is None else names), *FILES]
     name = str(st.selectbox(label, offered, key=f"{prefix}data", bind="query-params"))
     if name in FILES:
         path = st.text_input(
-            "Path on the machine that runs SemSight",
+            "Path on the server",
             key=f"{prefix}path",
             bind="query-params",
             placeholder="/data/faces" if name == FOLDER else "/data/train-00000.parquet",
@@ -63,6 +61,11 @@ def source(prefix: str, label: str = "Data set", names: Sequence[str] | None = N
         st.caption(f"**{_shared.plain(record.title)}**: {_shared.plain(record.summary)}")
         name = variant(prefix, name)
     return opened(name)
+
+
+def bundled_first() -> list[str]:
+    """Names of all sets, such that a first visit finds one that is here."""
+    return sorted(DATASETS, key=lambda name: not DATASETS[name].bundled)
 
 
 def variant(prefix: str, name: str) -> str:
@@ -114,32 +117,20 @@ def _not_there(name: str) -> None:
         st.page_link("pages/datasets.py", label="Get it", query_params={"set": name})
 
 
-def drawn(prefix: str, found: Opened, *, part: bool, count: int | None, per_class: int | None = None) -> DataChoice:
-    """What of it: classes, part, count, images of each class and the seed; the widgets are in the link.
+def chosen(prefix: str, found: Opened, *, part: bool, count: int | None) -> DataChoice | None:
+    """A draw or a fixed list, as the person likes; None while there is no list yet. Raises UserError.
 
-    part: whether to ask for it. count, per_class: what stands there at first; None: every image.
+    part: whether to ask for the part; else it is the training part. count: what stands there at first; None: every
+    image. All but a list is in the link.
     """
-    taken = _part(prefix) if part else TRAIN
-    classes = _classes(prefix, found.dataset.classes)
-    with st.grid(3, min_column_width=130):
-        total = st.number_input(
-            "Images in all", 1, None, count, key=f"{prefix}count", bind="query-params", placeholder="every one"
+    taken = TRAIN
+    with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
+        way = st.segmented_control(
+            "Chosen by", [DRAWN, LISTED], default=DRAWN, required=True, key=f"{prefix}by", bind="query-params"
         )
-        each = st.number_input(
-            "Of each class", 1, None, per_class, key=f"{prefix}each", bind="query-params", placeholder="as they come"
-        )
-        seed = st.number_input(
-            "Seed of the draw", 0, 2**31 - 1, 0, key=f"{prefix}draw", bind="query-params",
-            help="The same seed draws the same images, for ever.",
-        )  # fmt: skip
-    return DataChoice(
-        dataset=found.name,
-        part=taken,
-        count=None if total is None else int(total),
-        per_class=None if each is None else int(each),
-        classes=classes,
-        seed=int(seed),
-    )
+        if part and way == DRAWN:
+            taken = _part(prefix)
+    return by_list(prefix, found) if way == LISTED else _drawn(prefix, found, taken, count)
 
 
 def _part(prefix: str) -> str:
@@ -154,6 +145,35 @@ def _part(prefix: str) -> str:
         help="Victims are trained on the training part; what is held out, they have never seen.",
     )
     return PART_WORDS[str(picked)]
+
+
+def _drawn(prefix: str, found: Opened, part: str, count: int | None) -> DataChoice:
+    """Classes, count, images of each class and the seed."""
+    classes = _classes(prefix, found.dataset.classes)
+    with st.grid(3, min_column_width=130):
+        total = st.number_input(
+            "Images in all", 1, None, count, key=f"{prefix}count", bind="query-params", placeholder="every one"
+        )
+        each = st.number_input(
+            "Of each class", 1, None, None, key=f"{prefix}each", bind="query-params", placeholder="as they come"
+        )
+        seed = st.number_input(
+            "Seed of the draw",
+            0,
+            2**31 - 1,
+            0,
+            key=f"{prefix}draw",
+            bind="query-params",
+            help="The same seed draws the same images, for ever.",
+        )
+    return DataChoice(
+        dataset=found.name,
+        part=part,
+        count=None if total is None else int(total),
+        per_class=None if each is None else int(each),
+        classes=classes,
+        seed=int(seed),
+    )
 
 
 def _classes(prefix: str, names: Sequence[str]) -> tuple[str, ...]:

@@ -79,15 +79,8 @@ def counts(name: str, dataset: DataSet) -> None:
 def sample(found: _data_choice.Opened) -> None:
     """A drawn sample: its pictures, and its list as a file that gives others the very same images."""
     st.markdown("**A sample to look at, or to share as a fixed list**")
-    way = st.segmented_control(
-        "Chosen by", ["drawn", "a list"], default="drawn", required=True, key="sample_by", bind="query-params",
-        label_visibility="collapsed",
-    )  # fmt: skip
     try:
-        if way == "a list":
-            choice = _data_choice.by_list(PREFIX, found)
-        else:
-            choice = _data_choice.drawn(PREFIX, found, part=True, count=SHOWN)
+        choice = _data_choice.chosen(PREFIX, found, part=True, count=SHOWN)
         if choice is None:
             return
         places = _data_choice.places(found, choice)

@@ -1,4 +1,4 @@
-"""What a page shows for a link that names nothing: the sentence, and the way to the page without it."""
+"""Links that name nothing, and links that name a default."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,3 +18,14 @@ def link_errors(page: str, title: str) -> Iterator[None]:
         st.error(plain(str(error)), icon=":material/error:")
         st.page_link(page, label=f"Open {title} without this link", icon=":material/link_off:")
         st.stop()
+
+
+def obey(**defaults: str) -> None:
+    """Before the widgets: have a link that names a widget's default win over what the session remembers of the widget.
+
+    Streamlit 1.67 takes a bound parameter from a page's link, but not where it is the default: then an earlier choice
+    of this session stays (seen in the browser). A widget's own changes never leave its default in the address.
+    """
+    for key, default in defaults.items():
+        if st.query_params.get(key) == default and st.session_state.get(key, default) != default:
+            st.session_state[key] = default

@@ -112,7 +112,7 @@ def deletable(entry: ModelEntry) -> bool:
 def attack_link(entry: ModelEntry) -> dict[str, str]:
     """The Audit page with this model chosen."""
     if entry.source == PRESET:
-        return {"model": entry.name}
+        return {"from": "preset", "model": entry.name}
     return {"from": "trained", "victim": str(entry.id)}
 
 

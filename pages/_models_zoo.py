@@ -35,7 +35,7 @@ def table(entries: Sequence[ModelEntry]) -> None:
         return
     rows = [row(one) for one in found[:SHOWN]]
     config = {
-        "model": st.column_config.LinkColumn("model", display_text=r"#(.*)$", pinned=True, width=300),
+        "model": st.column_config.LinkColumn("model", display_text=r"#(.*)$", pinned=True, width=310),
         "parameters": st.column_config.NumberColumn("parameters", format="localized"),
         "accuracy": st.column_config.NumberColumn(
             "accuracy", format="percent", help="Share of held-out images that it classifies right."
@@ -64,7 +64,7 @@ def row(one: ModelEntry) -> dict[str, object]:
     """One model as a row; what is not known is left empty."""
     return {
         "model": link(one),
-        "origin": origin_words(one),
+        "origin": one.source,
         "architecture": architecture_words(one),
         "data set": one.facts.get("dataset"),
         "input": one.input,

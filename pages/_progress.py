@@ -140,6 +140,8 @@ def error_line(run: Run) -> None:
     """Why a run or its scoring failed, in its own sentence."""
     if run.state == "failed":
         st.error(_shared.plain(run.error or "The run failed without a reason."), icon=":material/error:")
+    if run.state == "paused" and run.error:  # nobody asked for it: the disk was full
+        st.warning(_shared.plain(run.error))
     if run.scoring == "failed":
         st.warning(_shared.plain(f"Scoring failed: {run.scoring_error or 'no reason was stored'}"))
 

@@ -19,6 +19,8 @@ def label(column: SettingColumn) -> str:
     """A column's short name with direction and unit."""
     if column.kind == "metric":
         return metric_label(column.name)
+    if column.kind == "people":
+        return column.title
     return f"{column.title} {'↑' if column.direction == 'higher' else '↓'}"
 
 
@@ -134,11 +136,11 @@ def _draw(table: SettingsTable, rows: list[SettingRow], x: SettingColumn, y: Set
 
 
 def _axis(column: SettingColumn) -> Axis:
-    end = f"({column.direction} = more leakage →)"
-    unit = f" / {column.unit}" if column.unit and column.kind == "metric" else ""
-    people = column.kind == "people"
-    named = "Share recognisable" if column.name == SHARE else column.title
-    return Axis(f"{named}{unit} {end}", column.direction == "lower", (-0.06, 1.06) if people else None, people)
+    if column.kind == "people":
+        named = "Share recognisable" if column.name == SHARE else column.title
+        return Axis(f"{named} (more leakage →)", range=(-0.06, 1.06), percent=True)
+    unit = f" / {column.unit}" if column.unit else ""
+    return Axis(f"{column.title}{unit} ({column.direction} = more leakage →)", column.direction == "lower")
 
 
 def _said(column: SettingColumn, value: float) -> str:

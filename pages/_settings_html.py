@@ -203,7 +203,7 @@ def _verdict(row: SettingRow, hidden: bool) -> str:
         return '<td class="left"><small>hidden</small></td>'
     notes = " ".join(found.notes)
     words = f"{VERDICT_MARKS[found.outcome]} {found.outcome}"
-    return f'<td class="left verdict-cell {found.outcome.split()[0]}" title="{escape(notes)}">{words}{_on(row, found)}</td>'
+    return f'<td class="left" title="{escape(notes)}">{words}{_on(row, found)}</td>'
 
 
 def _on(row: SettingRow, found: Verdict) -> str:
@@ -216,4 +216,5 @@ def _on(row: SettingRow, found: Verdict) -> str:
     failed = [one.name for one in found.controls if one.failed]
     run = [one for one in found.controls if one.count]
     controls = f"control fails: {failed[0]}" if failed else f"{len(run)} controls hold" if run else "no control run"
-    return f"<small>{found.leaked} of {found.judged} by {escape(by)}{beside}{nobody}</small><small>{escape(controls)}</small>"
+    told = f"{found.leaked} of {found.judged} by {by}{beside}{nobody}"
+    return f"<small>{escape(told)}</small><small>{escape(controls)}</small>"

@@ -61,6 +61,7 @@ def draw(
 ) -> None:  # fmt: skip
     """Draw the settings of a campaign, of these runs, or of the store. page, title: where a broken link leads back."""
     seen = changes(store, COUNTERS)
+    _forget((campaign, None if runs is None else tuple(runs)))
     with link_errors(page, title):
         choice = _asked()
         where = (str(store.settings.home), store.settings.database_url, present_mark(store.settings), *seen)
@@ -85,6 +86,14 @@ def draw(
 
 
 # --- what is asked for ------------------------------------------------------------------------------------
+def _forget(scope: object) -> None:
+    """Choices made above other settings do not hold here: these may lack the column."""
+    if st.session_state.get("settings_scope", scope) != scope:
+        for name in ("sort", "cols", "x", "y"):
+            st.session_state.pop(f"settings_{name}", None)
+    st.session_state["settings_scope"] = scope
+
+
 def _asked() -> Choice:
     """The link's choices, or this page's own once it is open; UserError for one that there is not."""
     link = st.query_params
@@ -121,7 +130,7 @@ def _controls(table: SettingsTable, choice: Choice) -> Choice:
     """The row of choices above the table; a change redraws the page."""
     names = [column.name for column in table.columns if not column.diagnostic]
     titles = {PLAN: "order of the plan" if table.campaign else "order of the runs"}
-    titles |= {column.name: f"{_label(column)}, most leakage first" for column in table.columns}
+    titles |= {column.name: f"{figures.label(column)}, most leakage first" for column in table.columns}
     sets = [SETS] if any(column.kind == "set" for column in table.columns) else []
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox("Sort by", [PLAN, *names], key="settings_sort", format_func=titles.__getitem__)
@@ -154,10 +163,6 @@ def _controls(table: SettingsTable, choice: Choice) -> Choice:
 
 def _groups(table: SettingsTable) -> tuple[str, ...]:
     return tuple(dict.fromkeys(column.group for column in table.columns if column.kind == "metric"))
-
-
-def _label(column: SettingColumn) -> str:
-    return column.title if column.kind == "people" else metric_label(column.name)
 
 
 def _shown(table: SettingsTable, wanted: Sequence[str]) -> tuple[SettingColumn, ...]:

@@ -1,7 +1,8 @@
 """The training form: data, architecture and recipe, what the training will cost, and the button that queues it."""
 
+import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import streamlit as st
 from core.errors import UserError
 from core.images.dataset import TRAIN, DataChoice
 from core.images.datasets import input_of
-from core.jobs.training import TrainRequest, check_training, submit_training
+from core.jobs.training import TrainRequest, check_training, submit_training, victim_spec
 from core.models.catalogue import CATALOGUE, Argument, check_spec
 from core.models.sizes import parameter_count
 from core.models.spec import ModelSpec
@@ -32,6 +33,8 @@ def launch(request: TrainRequest, anew: bool = False) -> None:
         return
     st.session_state["training_asked"] = (request, submitted.job_id, submitted.already, submitted.state)
     st.query_params["training"] = str(submitted.job_id)
+    if not submitted.already:
+        st.toast(f"Training {submitted.job_id} is queued: it shows at the top of the page.", icon=":material/check:")
     _shared.wake_runner()
 
 
@@ -72,7 +75,7 @@ def _ready(spec: ModelSpec, choice: DataChoice, recipe: Recipe, count: int) -> N
         device = st.selectbox("Device", DEVICES, key="victim_device", bind="query-params", width=140)
     request = TrainRequest(spec, name.strip() or spec.architecture, choice, recipe, str(device))
     try:
-        check_training(_shared.settings(), request)
+        _check(json.dumps([asdict(request), _shared.settings().home], sort_keys=True, default=str), request)
     except UserError as error:
         st.warning(_shared.plain(str(error)), icon=":material/error:")
         st.button("Train", type="primary", disabled=True, key="train")
@@ -80,6 +83,12 @@ def _ready(spec: ModelSpec, choice: DataChoice, recipe: Recipe, count: int) -> N
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("Train", type="primary", icon=":material/play_arrow:", key="train", on_click=launch, args=(request,))
         st.markdown(cost_words(request, count), width="stretch")
+
+
+@st.cache_data(show_spinner=False, max_entries=32, ttl=20)
+def _check(key: str, _request: TrainRequest) -> None:
+    """check_training, which draws the images anew: not at each rerun. Raises UserError, which is not kept."""
+    check_training(_shared.settings(), _request)
 
 
 def cost_words(request: TrainRequest, count: int) -> str:
@@ -100,7 +109,9 @@ def _images() -> tuple[_data_choice.Opened | None, DataChoice | None, tuple[int,
     if found is None:
         return None, None, ()
     try:
-        choice = _data_choice.drawn(PREFIX, found, part=False, count=None)
+        choice = _data_choice.chosen(PREFIX, found, part=False, count=None)
+        if choice is None:
+            return found, None, ()
         places = _data_choice.places(found, replace(choice, part=TRAIN))
         held = len(_data_choice.places(found, _data_choice.held_out(choice)))
         shown = _data_choice.strip(found, places)
@@ -152,17 +163,8 @@ def _architecture(found: _data_choice.Opened | None, choice: DataChoice | None) 
                 for name, argument in known.arguments.items()
                 if (value := argument_widget(known.name, argument)) != argument.default
             }
-        spec = ModelSpec(
-            architecture=known.name,
-            num_classes=max(2, len(choice.classes or found.dataset.classes)),
-            channels=wanted.channels,
-            height=int(size),
-            width=int(size),
-            arguments=arguments,
-            mean=wanted.mean,
-            std=wanted.std,
-            init_seed=int(seed),
-        )
+        drawn = victim_spec(known.name, found.name, _shared.settings(), size=int(size), arguments=arguments)
+        spec = replace(drawn, num_classes=max(2, len(choice.classes or found.dataset.classes)), init_seed=int(seed))
         check_spec(spec)
     except UserError as error:
         st.error(_shared.plain(str(error)), icon=":material/error:")

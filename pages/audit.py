@@ -3,7 +3,9 @@
 import streamlit as st
 
 from core.errors import UserError
+from core.images.samples import SAMPLES
 from core.jobs.compose import AttackRequest, check, submit_attack
+from core.models.presets import PRESETS
 from core.report.runs import run, runs
 from pages import (
     _audit_attack,
@@ -15,6 +17,7 @@ from pages import (
     _progress,
     _shared,
 )
+from pages._links import obey
 
 HISTORY = 10
 
@@ -173,6 +176,14 @@ def ready_to_launch(request: AttackRequest) -> None:
 
 _shared.header("Audit", "Attack a model with images of your choice, and see what its shared update gives away.")
 with _shared.user_errors():
+    obey(
+        **{
+            "from": "preset",
+            "model": next(iter(PRESETS)),
+            "images": next(iter(SAMPLES)),
+            "from_data": _audit_images.published()[0],
+        }
+    )
     try:
         watched_run()
     except UserError as error:

@@ -34,7 +34,7 @@ def own() -> None:
                 format_func=lambda one: {"folder": "Folder", "parquet": "Parquet file"}[one],
             )
             path = st.text_input(
-                "Path on the machine that runs SemSight",
+                "Path on the server",
                 key="own_path",
                 placeholder="/data/faces" if kind == _data_choice.FOLDER else "/data/train-00000.parquet",
                 help=_data_choice.path_help(str(kind)),

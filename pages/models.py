@@ -4,8 +4,8 @@ import streamlit as st
 
 from core.models.presets import PRESETS
 from core.report.models import PRESET, ModelEntry, model_entry, zoo
-from pages import _models_closely, _models_zoo, _shared, _training_form, _training_watch
-from pages._links import link_errors
+from pages import _data_choice, _models_closely, _models_zoo, _shared, _training_form, _training_watch
+from pages._links import link_errors, obey
 
 PAGE = "pages/models.py"
 ZOO, TRAIN = "All models", _training_watch.VIEW
@@ -48,6 +48,7 @@ def all_models() -> None:
 
 _shared.header("Models", "Victims: presets, uploads and those trained here, each with what is known of it.")
 with _shared.user_errors():
+    obey(view=ZOO, train_data=_data_choice.bundled_first()[0])
     if "model" in st.query_params:
         closely(st.query_params["model"])
     else:

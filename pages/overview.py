@@ -6,7 +6,7 @@ from core.errors import UserError
 from core.jobs.compose import demo_request, submit_attack
 from core.report.runs import Run, StoreCounts, counts, runs
 from core.report.views import image_pairs
-from pages import _progress, _shared, _verdict
+from pages import _disk, _progress, _shared, _verdict
 
 RECENT = 6
 
@@ -114,3 +114,4 @@ with _shared.user_errors():
     busy = any(run.live for run in runs(_shared.get_store(), limit=30))
     st.fragment(active_panel, run_every=_progress.POLL_SECONDS if busy else 10)()
     recent_verdicts()
+    _disk.panel()

@@ -24,7 +24,7 @@ SEEDS = 2**31
 def check(campaign: Campaign) -> None:
     """Raise UserError, in one sentence, for a plan that nothing could come of."""
     if not campaign.name:
-        raise UserError("A campaign needs a name; put name = \"…\" at the top.")
+        raise UserError('A campaign needs a name; put name = "…" at the top.')
     for table, word in WANTED.items():
         named(getattr(campaign, table), table, word)
     if not 0 <= campaign.seed < SEEDS:

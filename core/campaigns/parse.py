@@ -185,7 +185,9 @@ def _recipe(numbered: tuple[int, Any]) -> Training:
     checkpoints = table.listed("checkpoints", int, "epochs")
     own = {key: value for key, value in table.values.items() if key not in ("name", "trained", "checkpoints")}
     if not trained and (own or checkpoints):
-        raise UserError(f"{table.where} is not trained, so it takes no {min([*own, *checkpoints], key=str)}; remove it.")
+        raise UserError(
+            f"{table.where} is not trained, so it takes no {min([*own, *checkpoints], key=str)}; remove it."
+        )
     return Training(name, _within(table, lambda: Recipe.from_dict(own)) if trained else None, checkpoints)
 
 

@@ -23,6 +23,7 @@ class Preset:
 PRESETS: dict[str, Preset] = {}
 PAPER_VICTIMS = (Victim("ResNet20-4", "resnet20-4", {"base": 64}), Victim("ConvNet", "convnet", {"base": 64}))
 SMALL_VICTIMS = (Victim("narrow ConvNet", "convnet", {"base": 8}), Victim("LeNet", "lenet"))
+SHORT = {"steps": 150, "total_variation": 0.05}
 AUGMENTED = Threat("as trained", augmented=True)
 
 
@@ -103,7 +104,7 @@ def _mini() -> Preset:
             Training("prune 70 %", _small_recipe(20, augment="crop+flip", defence="prune", prune=0.7)),
         ),
         threats=(Threat("gradients"), Threat("noise", noisy)),
-        attacks=(AttackChoice("Inverting Gradients", "inverting-gradients", {"steps": 250, "total_variation": 1e-3}),),
+        attacks=(AttackChoice("Inverting Gradients", "inverting-gradients", {"steps": 400, "total_variation": 0.05}),),
     )
     return Preset(
         campaign,
@@ -119,7 +120,7 @@ def _mini_cut() -> Preset:
         data=(Data("photos", "photos", size=32, held_out=0.25, originals=Originals(count=4)),),
         victims=SMALL_VICTIMS,
         recipes=(Training("no augmentation", _small_recipe(8)),),
-        attacks=(AttackChoice("Inverting Gradients", "inverting-gradients", {"steps": 80}, controls=1),),
+        attacks=(AttackChoice("Inverting Gradients", "inverting-gradients", SHORT, controls=1),),
     )
     return Preset(
         campaign,

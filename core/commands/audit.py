@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.commands.audit_threat import add_threat_arguments, threat_model
+from core.commands.audit_victim import trained_victim
 from core.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ PARSERS = ("command", "run")  # argparse's own
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of DESIGN.md's command line. Defaults are set later: `--again` must know what was said."""
     model = parser.add_argument_group("the model")
-    model.add_argument("--model", metavar="NAME", help="a preset, such as lenet or convnet-faces")
+    model.add_argument(
+        "--model", metavar="NAME", help="a preset, such as lenet; trained:ID of the store; a folder of train"
+    )
     model.add_argument("--weights", type=Path, metavar="FILE", help="safetensors or state dict of your own model")
     model.add_argument("--architecture", metavar="NAME", help="the architecture of --weights")
     model.add_argument("--num-classes", type=int, metavar="N", help="classes of --weights, or of an untrained preset")
@@ -52,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--std", metavar="R,G,B", help="normalisation standard deviation, one number a channel")
     images = parser.add_argument_group("the images")
     images.add_argument("--images", metavar="SET|FOLDER", help="lfw, photos, a data set, or a folder of images")
-    images.add_argument("--images-list", type=Path, metavar="FILE.csv", help="the images of a data set to take, by name")
+    images.add_argument(
+        "--images-list", type=Path, metavar="FILE.csv", help="the images of a data set to take, by name"
+    )
     images.add_argument("--labels", type=Path, metavar="FILE.csv", help="columns name and label")
     images.add_argument("--limit", type=int, metavar="N", help="use the first N images")
     add_threat_arguments(parser)
@@ -176,6 +181,11 @@ def _victim(arguments: argparse.Namespace) -> Victim:
         raise UserError("Give either --model NAME for a preset, or --weights FILE with --architecture for your own.")
     changes = _changes(arguments)
     if arguments.model is not None:
+        trained = trained_victim(arguments.model)
+        if trained is not None and changes:
+            raise UserError(f"{arguments.model} is trained, so its {', '.join(sorted(changes))} cannot be changed.")
+        if trained is not None:
+            return Victim(trained[2], trained[0], trained[1])
         spec, weights = preset_model(arguments.model)
         if weights is not None and changes:
             raise UserError(

@@ -26,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what can be done and its arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", help="one line a data set: there or missing, size, images, classes")
-    for name, words in (("show", "what it is, its licence, its files and how to get them"), ("download", "get its files")):
+    for name, words in (
+        ("show", "what it is, its licence, its files and how to get them"),
+        ("download", "get its files"),
+    ):
         action = actions.add_parser(name, help=words)
         action.add_argument("name", metavar="NAME")
     action.add_argument("--accept-licence", action="store_true", help="you have read the licence and accept it")
@@ -39,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sample.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
     sample.add_argument("--held-out", type=float, default=0.2, help="share of a set that nobody splits (default: 0.2)")
     sample.add_argument("--out", type=Path, required=True, metavar="LIST.csv", help="the list to write")
-    sample.add_argument("--export", type=Path, metavar="FOLDER", help="also write the images as PNG, one folder a class")
+    sample.add_argument(
+        "--export", type=Path, metavar="FOLDER", help="also write the images as PNG, one folder a class"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,7 +66,9 @@ def _list(arguments: argparse.Namespace) -> int:
     for name, record in DATASETS.items():
         state = "there" if record.bundled or is_here(name, settings) else "by hand" if record.by_hand else "missing"
         size = "" if record.bundled else f"{record.bytes / 2**20:,.0f} MiB"
-        print(f"{name:<14} {state:<8} {size:>10} {record.images:>8,} images {record.classes:>6,} classes  {record.title}")
+        print(
+            f"{name:<14} {state:<8} {size:>10} {record.images:>8,} images {record.classes:>6,} classes  {record.title}"
+        )
     return 0
 
 

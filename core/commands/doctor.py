@@ -5,7 +5,6 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import platform
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +17,8 @@ HELP = "Say which devices, weights, database, storage and versions SemSight find
 EXAMPLES = """examples:
   python -m core doctor
   python -m core doctor --download      fetch the pretrained weights that metrics need (1.3 GB), each with its checksum
+  python -m core doctor --pretrained resnet18 vit_b_16    fetch ImageNet weights that trainings may start from
+  python -m core doctor --prune         delete what the rules allow (docs/disk.md), then say what is used
   SEMSIGHT_HOME=/data/semsight python -m core doctor
 """
 PACKAGES = (
@@ -31,6 +32,10 @@ Finding = tuple[bool, str, str]  # fine?, what, what was found
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--download", action="store_true", help="fetch weights that are missing, with their checksums")
+    parser.add_argument(
+        "--pretrained", nargs="+", default=[], metavar="NAME", help="fetch torchvision's ImageNet weights"
+    )
+    parser.add_argument("--prune", action="store_true", help="delete old previews, checkpoints and caches by the rules")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,20 +43,22 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_settings()
     usable = True
     needed = {"storage", "database"} | (_downloadable() if arguments.download else set())
-    for fine, subject, found in _findings(settings, arguments.download):
+    needed |= {f"{name}-imagenet" for name in arguments.pretrained}
+    for fine, subject, found in _findings(settings, arguments):
         print(f"{'ok     ' if fine else 'missing'}  {subject:<32} {found}", flush=True)
         usable = usable and (fine or subject not in needed)
     return 0 if usable else 1
 
 
-def _findings(settings: Settings, download: bool) -> Iterator[Finding]:
+def _findings(settings: Settings, arguments: argparse.Namespace) -> Iterator[Finding]:
     yield True, "semsight", f"{__version__} on Python {platform.python_version()}, {platform.platform()}"
     yield from (_package(name) for name in PACKAGES)
     yield from _devices()
-    yield from _store(settings)
+    yield from _store(settings, arguments.prune)
     yield from _optional()
     yield from _datasets(settings)
-    yield from _weights(settings, download)
+    yield from _weights(settings, arguments.download)
+    yield from _pretrained(settings, arguments.pretrained)
     yield from _judges(settings)
     yield from _metrics(settings)
 
@@ -74,18 +81,27 @@ def _devices() -> Iterator[Finding]:
         yield True, f"cuda:{index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
 
 
-def _store(settings: Settings) -> Iterator[Finding]:
+def _store(settings: Settings, prune: bool) -> Iterator[Finding]:
     from sqlalchemy.engine import make_url
 
     from core.storage.store import open_store
 
     try:
-        open_store(settings)
+        store = open_store(settings)
     except UserError as error:
         yield False, "storage", str(error)
         return
-    free = shutil.disk_usage(settings.home).free / 2**30
-    yield True, "storage", f"{settings.home} ({free:.1f} GiB free)"
+    from core.jobs.sweep import sweep
+    from core.storage.space import size_words
+    from core.storage.usage import disk_usage
+
+    if prune:
+        yield True, "pruned", sweep(store).words()
+    used = disk_usage(store)
+    yield True, "storage", f"{settings.home} ({size_words(used.total)} used, {size_words(used.free)} free)"
+    for one in used.kinds:
+        if one.files:
+            yield True, f"disk {one.kind}", f"{size_words(one.bytes)} in {one.files:,} files: {one.rule}"
     yield True, "database", make_url(settings.database_url).render_as_string(hide_password=True)
 
 
@@ -118,7 +134,11 @@ def _datasets(settings: Settings) -> Iterator[Finding]:
             yield True, f"data set {name}", str(folder_of(record, settings))
         else:
             fetch = record.by_hand and f"by hand only. {how_to_place(name, settings)}"
-            yield False, f"data set {name}", fetch or f"optional; python -m core datasets show {name} says how to get it"
+            yield (
+                False,
+                f"data set {name}",
+                fetch or f"optional; python -m core datasets show {name} says how to get it",
+            )
 
 
 def _downloadable() -> set[str]:
@@ -138,6 +158,26 @@ def _weights(settings: Settings, download: bool) -> Iterator[Finding]:
             yield False, name, found.reason + how
         else:
             yield True, name, f"{found.path} (sha256 {found.sha256[:12]})"
+
+
+def _pretrained(settings: Settings, wanted: list[str]) -> Iterator[Finding]:
+    """ImageNet weights in one line, and one for each that was asked for."""
+    from core.models.pretrained import PRETRAINED, find_pretrained, where_found
+    from core.models.weights import MissingWeights
+
+    for name in wanted:
+        try:
+            with _bar(name, PRETRAINED[name].mebibytes if name in PRETRAINED else 0) as progress:
+                found = find_pretrained(name, settings, download=True, progress=progress)
+        except UserError as error:
+            found = MissingWeights(str(error))
+        if isinstance(found, MissingWeights):
+            yield False, f"{name}-imagenet", found.reason
+        else:
+            yield True, f"{name}-imagenet", f"{found.path} (sha256 {found.sha256[:12]})"
+    here = [name for name in PRETRAINED if where_found(name, settings)]
+    names = f" ({', '.join(here[:5])}{', …' if len(here) > 5 else ''})" if here else ""
+    yield True, "imagenet weights", f"{len(here)} of {len(PRETRAINED)} found{names}; --pretrained NAME fetches one"
 
 
 @contextlib.contextmanager

@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every figure to FILE too")
     parser.add_argument("--metrics", metavar="NAMES", help="columns, separated by commas; default: a few")
     parser.add_argument("--statistic", choices=("mean", "median"), default="mean", help="what ranks a setting")
-    parser.add_argument("--reference", choices=("attacked", "source"), default="attacked",
-                        help="compare with the attacked pixels, or with the picture before a defence on the input")  # fmt: skip
+    references = "compare with the attacked pixels, or with the picture before a defence on the input"
+    parser.add_argument("--reference", choices=("attacked", "source"), default="attacked", help=references)
     parser.add_argument("--with-seen", action="store_true", help="count answers given beside the original too")
 
 
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not table.rows:
         print("No setting has been attacked yet: start one on the Audit page, or a campaign.")
     else:
-        columns = _chosen(table, arguments.metrics)
+        columns = chosen_columns(table, arguments.metrics)
         print("\n".join(lines(table, columns)))
     if arguments.csv is not None:
         with replacing(arguments.csv) as file:
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(table: "SettingsTable", names: str | None) -> "list[SettingColumn]":
+def chosen_columns(table: "SettingsTable", names: str | None = None) -> "list[SettingColumn]":
     """People, and the columns asked for; a few where none are."""
     from core.registry import look_up
     from core.report.groups import first_shown
@@ -102,7 +102,8 @@ def _cells(table: "SettingsTable", place: int, columns: "Sequence[SettingColumn]
     accuracy = "" if row.victim.accuracy is None else f"{100 * row.victim.accuracy:.1f} %"
     images = "" if row.reconstructions is None else f"{row.reconstructions:,}"
     figures = [_figure(table, row, column, column.ranks[place]) for column in columns]
-    return [row.title[:WIDEST], row.state, accuracy, images, *figures, _verdict(row)]
+    title = row.title[:WIDEST] + (" ≈" if row.nearest else "")
+    return [title, row.state, accuracy, images, *figures, _verdict(row)]
 
 
 def _figure(table: "SettingsTable", row: "SettingRow", column: "SettingColumn", rank: int | None) -> str:

@@ -49,9 +49,7 @@ def load_choice(settings: Settings, choice: DataChoice, *, spec: ModelSpec, seed
     return prepare(pictures, spec=spec, seed=seed, label_source="dataset", classes=classes)
 
 
-def counted_pictures(
-    dataset: DataSet, choice: DataChoice, spec: ModelSpec
-) -> tuple[list[Picture], tuple[str, ...]]:
+def counted_pictures(dataset: DataSet, choice: DataChoice, spec: ModelSpec) -> tuple[list[Picture], tuple[str, ...]]:
     """The choice's pictures in its order, and the names of the classes that their labels count. Raises UserError.
 
     A model with class names is compared with the classes of these pictures; one with as many classes as the data set,
@@ -90,8 +88,8 @@ def training_images(
         )
     if len(counted) != spec.num_classes:
         raise UserError(
-            f"This choice of {dataset.title} has {len(counted)} classes, but the model has {spec.num_classes}; make them "
-            "the same."
+            f"This choice of {dataset.title} has {len(counted)} classes, but the model has {spec.num_classes}; make "
+            "them the same."
         )
     held, held_of = _held(dataset, choice, counted, places)
     _check_size(len(places) + len(held), spec)
@@ -139,8 +137,9 @@ def _check_size(count: int, spec: ModelSpec) -> None:
     each = spec.height * spec.width * spec.channels
     if count * each > MOST_BYTES:
         raise UserError(
-            f"{count:,} images of {spec.width}×{spec.height}×{spec.channels} are {count * each / 2**30:.1f} GiB of pixels, "
-            f"where at most {MOST_BYTES >> 30} GiB are taken; lower the images of each class, the classes or the input size."
+            f"{count:,} images of {spec.width}×{spec.height}×{spec.channels} are {count * each / 2**30:.1f} GiB of "
+            f"pixels, where at most {MOST_BYTES >> 30} GiB are taken; lower the images of each class, the classes "
+            "or the input size."
         )
 
 

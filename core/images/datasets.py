@@ -1,4 +1,4 @@
-"""Opening data sets by name: bundled, published (downloaded once), a folder of class folders, a Parquet file. No torch."""
+"""Opening data sets by name: bundled, published, a folder of class folders, a Parquet file. No torch."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Downloads of published data sets: resumed where they broke off, checked, and put in place whole or not at all.
 
-What has come lies in FILE.part beside its place, with the address and the server's mark of the version (ETag or date) in
-FILE.part.json. A broken download goes on by HTTP Range under If-Range, so that a file which changed meanwhile is sent
-anew. No torch.
+What has come lies in FILE.part beside its place, with the address and the server's mark of the version (ETag or date)
+in FILE.part.json. A broken download goes on by HTTP Range under If-Range, so that a file which changed meanwhile is
+sent anew. No torch.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def _fault(record: DataRecord, file: DataFile, settings: Settings) -> str:
     if not path.is_file() or digest_of(path, file.checksum) == file.checksum:
         return ""
     return (
-        f"{file.name} is not the published file (its checksum is another); if that is not meant so, remove it and get it "
-        "again."
+        f"{file.name} is not the published file (its checksum is another); if that is not meant so, remove it and "
+        "get it again."
     )
 
 
@@ -125,10 +125,16 @@ def fetch_file(
             _check(file, part)
             part.replace(target)
             _mark_file(part).unlink(missing_ok=True)
+    except (Refused, Stopped):
+        if part.stat().st_size == 0:
+            part.unlink()
+            _mark_file(part).unlink(missing_ok=True)
+        raise
     except OSError as error:
         if error.errno in FULL:
             raise UserError(
-                f"There is no space left in {target.parent} for {file.name}; free some: the download goes on where it ended."
+                f"There is no space left in {target.parent} for {file.name}; free some: the download goes on where "
+                "it ended."
             ) from error
         raise UserError(f"{file.name} cannot be written to {target.parent} ({error.strerror or error}).") from error
     return target
@@ -152,7 +158,9 @@ def _fetch(file: DataFile, handle: IO[bytes], part: Path, hooks: _Hooks) -> None
             reason = "the connection broke off"
         except urllib.error.HTTPError as error:
             if error.code not in BUSY:
-                raise Refused(f"The host of {file.name} refuses it ({error.code} {error.reason}); try again.") from error
+                raise Refused(
+                    f"The host of {file.name} refuses it ({error.code} {error.reason}); try again."
+                ) from error
             reason = f"the host says {error.code} {error.reason}"
         except BROKEN as error:
             reason = str(getattr(error, "reason", None) or error or type(error).__name__)
@@ -192,7 +200,9 @@ def _copy(file: DataFile, answer: Any, handle: IO[bytes], have: int, hooks: _Hoo
     most = max(2 * file.bytes, total or 0) + SPARE
     _check_space(Path(handle.name).parent, (total or file.bytes) - have, file.name)
     if total is not None and file.bytes and total > 2 * file.bytes + SPARE:
-        raise UserError(f"{file.name} has {total:,} bytes there, where about {file.bytes:,} are expected; get it by hand.")
+        raise UserError(
+            f"{file.name} has {total:,} bytes there, where about {file.bytes:,} are expected; get it by hand."
+        )
     while chunk := answer.read1(CHUNK):
         handle.write(chunk)
         have += len(chunk)
@@ -201,7 +211,9 @@ def _copy(file: DataFile, answer: Any, handle: IO[bytes], have: int, hooks: _Hoo
             raise UserError(f"{file.name} does not end where it should; get it by hand.")
         if hooks.stop():
             handle.flush()
-            raise Stopped(f"The download of {file.name} was stopped; it goes on where it ended when you start it again.")
+            raise Stopped(
+                f"The download of {file.name} was stopped; it goes on where it ended when you start it again."
+            )
     return total is None or have >= total
 
 
@@ -209,7 +221,8 @@ def _check_space(folder: Path, wanted: int, name: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < wanted + SPARE:
         raise UserError(
-            f"{name} needs {wanted / 2**20:,.0f} MiB in {folder}, where {free / 2**20:,.0f} MiB are free; free some space."
+            f"{name} needs {wanted / 2**20:,.0f} MiB in {folder}, where {free / 2**20:,.0f} MiB are free; free some "
+            "space."
         )
 
 

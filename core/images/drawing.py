@@ -56,8 +56,8 @@ def check_same(dataset: DataSet, fingerprint: str) -> None:
     """Raise UserError where a stored fingerprint is another one than the data set has now."""
     if fingerprint and fingerprint != dataset.fingerprint:
         raise UserError(
-            f"{dataset.title} is not what it was when this choice was made (its names, labels or sizes changed); put the "
-            "old files back, or choose anew."
+            f"{dataset.title} is not what it was when this choice was made (its names, labels or sizes changed); put "
+            "the old files back, or choose anew."
         )
 
 
@@ -97,7 +97,7 @@ def _groups(dataset: DataSet, choice: DataChoice) -> dict[int, list[int]]:
     places = np.flatnonzero(in_part(dataset, choice) & allowed[labels])
     if not len(places):
         raise UserError(f"The {_words(choice.part)} of {dataset.title} holds no image of these classes; choose others.")
-    drawn = ranks([entries[place].name for place in places], choice.seed, "draw")
+    drawn = ranks([entries[int(place)].name for place in places], choice.seed, "draw")
     groups: dict[int, list[int]] = {label: [] for label in wanted}
     for place in places[np.argsort(drawn, kind="stable")]:
         groups[int(labels[place])].append(int(place))
@@ -109,8 +109,8 @@ def _first(dataset: DataSet, choice: DataChoice, label: int, group: list[int]) -
         return group
     if len(group) < choice.per_class:
         raise UserError(
-            f"{choice.per_class:,} images of each class were asked for, but the {_words(choice.part)} of {dataset.title} "
-            f"holds {len(group):,} of {dataset.classes[label]}; ask for fewer, or leave that class out."
+            f"{choice.per_class:,} images of each class were asked for, but the {_words(choice.part)} of "
+            f"{dataset.title} holds {len(group):,} of {dataset.classes[label]}; ask for fewer, or leave that class out."
         )
     return group[: choice.per_class]
 

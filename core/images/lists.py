@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from core.errors import UserError
@@ -54,9 +55,9 @@ def read_list(source: bytes | str | Path, dataset: DataSet) -> DataChoice:
             )
         check_same(dataset, head["fingerprint"])
     part = head.get("part", "")
-    choice = DataChoice(
-        dataset.name, names=names, fingerprint=dataset.fingerprint, **({"part": part} if part in PARTS else {})
-    )
+    choice = DataChoice(dataset.name, names=names, fingerprint=dataset.fingerprint)
+    if part in PARTS:
+        choice = replace(choice, part=part)
     choose(dataset, choice)
     return choice
 

@@ -62,7 +62,7 @@ def load_images(
 
 
 def _is_dataset(source: str, settings: Settings) -> bool:
-    """Whether a name is a data set's and not a bundled one's; one that is not here gives way to a folder of its name."""
+    """Whether a name is a data set's, not a bundled one's; one that is not here gives way to a folder of its name."""
     if source in SAMPLES or not is_name(source):
         return False
     if source.startswith((FOLDER, PARQUET)):
@@ -82,7 +82,8 @@ def _from_dataset(
         choice = replace(choice, names=choice.names[:limit])
     elif limit is None and len(dataset.entries) > MOST_AT_ONCE:
         raise UserError(
-            f"{dataset.title} has {len(dataset.entries):,} images; say how many with --limit, or which with --images-list."
+            f"{dataset.title} has {len(dataset.entries):,} images; say how many with --limit, or which with "
+            "--images-list."
         )
     else:
         choice = DataChoice(source, count=limit, seed=seed)

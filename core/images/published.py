@@ -1,7 +1,7 @@
 """Published data sets: what they are, whose rules they come under, and which files of theirs go where. No torch.
 
-The records lie in assets/datasets/datasets.json. Checksums are the publishers' own where they state one; else those that
-torchvision and TensorFlow Datasets check the same files with.
+The records lie in assets/datasets/datasets.json. Checksums are the publishers' own where they state one; else
+those that torchvision, scikit-learn and TensorFlow Datasets check the same files with.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def _register() -> None:
 
     for name, fields in json.loads(TABLE.read_text(encoding="utf-8")).items():
         files = tuple(DataFile(**{**file, "instead": tuple(file.get("instead", ()))}) for file in fields.pop("files"))
-        numbers = {key: tuple(fields.pop(key)) for key in ("mean", "std")}
-        register(DATASETS, name, DataRecord(name, files=files, **numbers, **fields))
+        mean, std = tuple(fields.pop("mean")), tuple(fields.pop("std"))
+        register(DATASETS, name, DataRecord(name, files=files, mean=mean, std=std, **fields))
     half, quarter = (0.5,) * 3, (0.25,) * 3
     for name, sample in SAMPLES.items():
         register(

@@ -1,9 +1,10 @@
-"""Draws that depend on a seed and a picture's name alone: the held-out part, and the order in which pictures are taken."""
+"""Draws that depend on a seed and a picture's name alone: the held-out part, and the order of a sample."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +27,9 @@ def held_out(names: Sequence[str], labels: Sequence[int], *, share: float, seed:
     result = np.zeros(len(wanted), dtype=bool)
     drawn = ranks(names, seed, "held out")
     order = np.lexsort((drawn, wanted))  # by class, then by rank
-    starts = np.flatnonzero(np.r_[True, np.diff(wanted[order]) != 0]) if len(order) else np.zeros(0, dtype=np.int64)
-    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
-        size = int(end - start)
+    bounds = [0, *(np.flatnonzero(np.diff(wanted[order])) + 1).tolist(), len(order)]
+    for start, end in pairwise(bounds):
+        size = end - start
         count = min(max(int(share * size + 0.5), int(share > 0)), size - 1)
         result[order[start : start + count]] = True
     return result

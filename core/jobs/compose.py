@@ -14,6 +14,7 @@ from core.images.picture import Prepared
 from core.jobs.material import weights_of
 from core.jobs.payloads import AttackJob
 from core.jobs.plan import check_fits, check_statistics
+from core.jobs.progress import FRAMES
 from core.jobs.queue import Submitted, original_hashes, store_model, store_originals, submit
 from core.jobs.references import INPUT_DEFENCES
 from core.leakage.defences import check_defences, completed
@@ -24,6 +25,7 @@ from core.models.presets import PRESETS, preset_weights
 from core.models.spec import ModelSpec
 from core.registry import look_up
 from core.storage.schema import models
+from core.storage.space import enough_space
 from core.storage.store import Store
 
 MOST_IMAGES = 10_000
@@ -122,6 +124,7 @@ def prepare_attack(store: Store, request: AttackRequest) -> AttackJob:
     check(request)
     request = defend(request)
     config = asdict(configure(request.attack, dict(request.config)))
+    enough_space(store.settings.home, _bytes_of(request, int(config.get("restarts", 1))), "This run")
     store_model(store, request.spec, request.model_name, request.weights)
     changed = any(chosen.name in INPUT_DEFENCES for chosen in request.threat.defences)
     ids = store_originals(store, request.dataset, request.prepared, request.spec if changed else None)
@@ -136,6 +139,13 @@ def prepare_attack(store: Store, request: AttackRequest) -> AttackJob:
         controls=request.controls,
         device=request.device,
     )
+
+
+def _bytes_of(request: AttackRequest, restarts: int) -> int:
+    """About what a run writes: each image with its source, its previews and its reconstructions, none compressed."""
+    pixels = request.spec.height * request.spec.width * request.spec.channels
+    sources = sum(image.source.nbytes for image in request.prepared)
+    return sources + len(request.prepared) * pixels * (1 + len(FRAMES) + restarts)
 
 
 def defend(request: AttackRequest) -> AttackRequest:

@@ -1,7 +1,7 @@
 """Data sets fetched in the background, by a process of its own for each. No torch here.
 
-The same way as weights (fetch.py): a page starts it, asks how far it is and may stop it; all answer at once. Where it is
-at lies in home/fetch/data-NAME.json; home/fetch/data-NAME.stop asks it to stop.
+The same way as weights (fetch.py): a page starts it, asks how far it is and may stop it; all answer at once. Where it
+is at lies in home/fetch/data-NAME.json; home/fetch/data-NAME.stop asks it to stop.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ def start(settings: Settings, name: str) -> None:
     """
     record = record_of(name)
     if record.by_hand:
-        raise UserError(
-            f"{record.title} cannot be downloaded: {record.by_hand}. {how_to_place(record.name, settings)}"
-        )
+        raise UserError(f"{record.title} cannot be downloaded: {record.by_hand}. {how_to_place(record.name, settings)}")
     if not fetched(settings, name).running:
         stop_file(settings, record.name).unlink(missing_ok=True)
     fetch.begin(settings, f"data-{record.name}", [*COMMAND, record.name])

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from types import FrameType
 
 from sqlalchemy import Row, select
+from sqlalchemy.exc import OperationalError
 
 from core.errors import UserError
 from core.jobs.campaign_work import advance
 from core.jobs.claims import (
     claim,
     fail_orphans_of_failure,
-    forget_checkpoints,
     heartbeat,
     let_go,
     owner_name,
@@ -23,17 +23,19 @@ from core.jobs.claims import (
 from core.jobs.executors import Executor, Message, make_executor
 from core.jobs.launch import runner_lock
 from core.jobs.payloads import RescoreJob
-from core.jobs.prepared import forget_prepared
 from core.jobs.rescore import Present, present, queue_outdated
-from core.jobs.sources import Interrupted, forget_unaugmented
+from core.jobs.sources import Interrupted
+from core.jobs.sweep import sweep
 from core.jobs.work import EXPECTED, JobWork, sentence_of
 from core.settings import Settings
-from core.storage.garbage import collect_files
 from core.storage.schema import jobs
+from core.storage.space import out_of_space
 from core.storage.store import Store, open_store
 
 REFRESH_SECONDS = 60.0  # an idle runner looks so often whether metrics or their weights have changed
 POLL_SECONDS = 0.5  # how soon a stored request is seen
+ROOM_SECONDS = 10.0  # between two tries where the disk is full
+PRUNE_SECONDS = 3600.0  # the rules of core.storage.prune are applied no more often
 IDLE_SECONDS = 600.0  # workers are let go after so long without a job; the runner stays
 log = logging.getLogger("semsight.runner")
 
@@ -51,6 +53,7 @@ class Runner:
         self._beat = self._busy = self._looked = time.monotonic()
         self._present: dict[str, Present] = {}  # the metrics that stored scores were last compared with
         self._compared = -REFRESH_SECONDS
+        self._pruned = -PRUNE_SECONDS
 
     def run(self, *, until_idle: bool = False) -> None:
         """Work until `ending` is set, or, if `until_idle`, until no job is left that could run."""
@@ -61,10 +64,24 @@ class Runner:
             if not until_idle:
                 self._workers()  # started before the first job asks for them
             while not (self.ending and self._work is None):
-                if not self.turn() and until_idle:
+                if not self._guarded_turn() and until_idle:
                     return
         finally:
             self._let_workers_go()
+
+    def _guarded_turn(self) -> bool:
+        """A turn; where the disk is too full for the database, wait for room: the job goes on from its checkpoints."""
+        try:
+            return self.turn()
+        except OperationalError as error:
+            if not out_of_space(error):
+                raise
+            log.warning("the disk is full; the runner waits for room")
+            if self._work is not None:
+                self._work.drop()
+                self._work = None
+            time.sleep(ROOM_SECONDS)
+            return True
 
     def turn(self) -> bool:
         """One round: poll, store, obey. False when there was nothing to do."""
@@ -163,25 +180,23 @@ class Runner:
         return True
 
     def _sweep(self, *, always: bool = False) -> None:
-        """Delete checkpoints that nobody needs and, at the start or where there were some, files that no row names."""
-        with self.store.database.write() as connection:
-            forgotten = forget_checkpoints(connection)
+        """Delete what nobody needs (core.jobs.sweep); now and then, or `always`, also what only the rules bound."""
+        rules = always or time.monotonic() - self._pruned > PRUNE_SECONDS
         try:
-            for sha in forgotten:
-                self.store.artifacts.remove(sha)
-            deleted = collect_files(self.store) if forgotten or always else []
-            if always:
-                forget_unaugmented(self.store)
-                forget_prepared(self.store.settings)
-        except OSError as error:
+            swept = sweep(self.store, rules=rules, files=always)
+        except (OSError, OperationalError) as error:
             log.warning("files that no row names stay: %s", error)
             return
-        if forgotten or deleted:
-            log.info("deleted: %d checkpoints, %d files that no row names", len(forgotten), len(deleted))
+        if rules:
+            self._pruned = time.monotonic()
+        if swept.parts:
+            log.info("deleted: %s", swept.words())
 
     def _claim(self) -> Row | None:  # type: ignore[type-arg]
         with self.store.database.read() as connection:
-            waiting = select(jobs.c.id).where(jobs.c.state.in_(("queued", "running")), jobs.c.kind != "campaign").limit(1)
+            waiting = (
+                select(jobs.c.id).where(jobs.c.state.in_(("queued", "running")), jobs.c.kind != "campaign").limit(1)
+            )
             if connection.execute(waiting).first() is None:
                 return None
         with self.store.database.write() as connection:
@@ -199,8 +214,9 @@ class Runner:
             return None
         except EXPECTED as error:  # one bad row must not take the runner down, and with it every other job
             log.warning("job %d cannot be run", row.id, exc_info=True)
+            state = "paused" if out_of_space(error) else "failed"
             with self.store.database.write() as connection:
-                let_go(connection, row.id, self.owner, "failed", sentence_of(error))
+                let_go(connection, row.id, self.owner, state, sentence_of(error))
             return None
 
     def _look_after(self, job_id: int) -> str:
@@ -243,15 +259,17 @@ class Runner:
         time.sleep(POLL_SECONDS)
 
 
-def run_jobs(settings: Settings, *, until_idle: bool = False) -> None:
+def run_jobs(settings: Settings, *, until_idle: bool = False) -> bool:
     """Hold the home's lock and run its jobs; SIGTERM and SIGINT let the job go, to be resumed from its checkpoint.
 
+    Returns whether it was told to end so, or its home is gone, rather than ran out of jobs.
     Raises UserError when another runner lives, or the store or the executor cannot be had.
     """
     with runner_lock(settings):
         runner = Runner(open_store(settings))
         with _signals(runner):
             runner.run(until_idle=until_idle)
+        return runner.ending
 
 
 @contextmanager

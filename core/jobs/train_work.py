@@ -16,11 +16,10 @@ from core.jobs.material import weights_of
 from core.jobs.payloads import TrainJob
 from core.jobs.plan import ShardPlan
 from core.jobs.prepared import prepared_images
-from core.jobs.queue import spec_identity
 from core.jobs.results import ShardRow
 from core.jobs.shards import TrainShard
 from core.jobs.training import TITLE, recipe_words
-from core.models.spec import ModelSpec
+from core.models.spec import ModelSpec, spec_identity
 from core.models.training.recipe import Recipe
 from core.settings import Settings
 from core.storage.database import bump, insert_once

@@ -19,9 +19,14 @@ from core.jobs.results import ShardRow
 from core.jobs.sources import Beat, Interrupted, still
 from core.storage.database import bump
 from core.storage.schema import jobs, shards
+from core.storage.space import out_of_space
 from core.storage.store import Store
 
 ATTEMPTS = 3
+FULL_DISK = (
+    "The disk is full, so this job was paused at its last checkpoint; make room (python -m core doctor shows what is "
+    "used), then resume it."
+)
 KINDS: dict[str, Kind] = {  # by a payload's kind; rescoring is a kind of scoring
     AttackJob.kind: attack_work.KIND,
     ScoreJob.kind: score_work.KIND,
@@ -40,6 +45,8 @@ EXPECTED = (JobFailed, ValueError, LookupError, TypeError, OSError)  # UserError
 
 def sentence_of(error: Exception) -> str:
     """What the user is told of an error."""
+    if out_of_space(error):
+        return FULL_DISK
     if isinstance(error, UserError | JobFailed):
         return str(error)
     return f"Something unexpected stopped this job ({type(error).__name__}: {error}); the runner's log says more."
@@ -93,7 +100,7 @@ class JobWork:
             log.info("job %d: a shard is made later", self.job_id)
         except EXPECTED as error:
             log.warning("job %d stops", self.job_id, exc_info=True)
-            self.stop("failed", sentence_of(error))
+            self.stop("paused" if out_of_space(error) else "failed", sentence_of(error))
         if self.flying:
             return False
         if self.stopping:
@@ -159,25 +166,34 @@ class JobWork:
 
     # --- what comes back -------------------------------------------------------------------------------------
     def _store(self, events: list[tuple[int, Event]]) -> None:
-        """Files are written first, then all rows in one transaction."""
+        """Files are written first, then all rows in one transaction.
+
+        Where a file cannot be written, what came before it is stored all the same, then the error is raised; a shard
+        whose result is lost so goes on from its last checkpoint.
+        """
         writes: list[Later] = []
         obsolete: list[str | None] = []
+        refused: OSError | None = None
         for key, event in events:
             shard = self.flying.get(key)
             if shard is None:
                 continue
             self.heard[key] = time.monotonic()
-            writes += self._writes(shard, event, obsolete)
+            try:
+                writes += self._writes(shard, event, obsolete) if refused is None else []
+            except OSError as error:
+                refused = error
             if event.kind in LAST:
                 del self.flying[key]
-        if not writes:
-            return
-        with self.store.database.write() as connection:
-            for write in writes:
-                write(connection)
-            bump(connection, "jobs")
+        if writes:
+            with self.store.database.write() as connection:
+                for write in writes:
+                    write(connection)
+                bump(connection, "jobs")
         for sha in obsolete:
             self.store.artifacts.remove(sha)
+        if refused is not None:
+            raise refused
 
     def _writes(self, shard: ShardRow, event: Event, obsolete: list[str | None]) -> list[Later]:
         """What to write for one event; files are written here and now."""
@@ -233,7 +249,9 @@ class JobWork:
 
     def _end(self, state: str, sentence: str | None) -> None:
         with self.store.database.write() as connection:
-            if state == "paused" and _wanted(connection, self.job_id) == "run":
+            if sentence == FULL_DISK:  # nobody asked for this pause: it lasts until somebody resumes the job
+                connection.execute(update(jobs).where(jobs.c.id == self.job_id).values(wanted="pause"))
+            elif state == "paused" and _wanted(connection, self.job_id) == "run":
                 state = "queued"  # resumed before it had come to rest
             let_go(connection, self.job_id, self.owner, state, sentence)
 

@@ -1,7 +1,7 @@
-"""ImageNet's architectures with stems for small images: 3×3 convolutions of stride 1, no pooling before the first stage.
+"""ImageNet's architectures with stems for small images: one 3×3 convolution of stride 1, no pooling behind it.
 
 As the paper (arXiv 2309.13038) and most work on CIFAR train them; torchvision's own stems shrink an image by 4 at once.
-Blocks are torchvision's classes, made fit for attack as core/models/vision.py does it; names of layers are torchvision's.
+Blocks are torchvision's classes, made fit for attack as core/models/vision.py does it; layers have its names.
 Each function takes (channels, height, width, num_classes, **arguments), as core/models/architectures.py says.
 """
 
@@ -37,7 +37,15 @@ class CifarResNet(nn.Module):
     """ResNet (arXiv 1512.03385) of torchvision's blocks, with a stem of stride 1 and `base` channels."""
 
     def __init__(
-        self, channels: int, height: int, width: int, num_classes: int, *, kind: str, base: int = 64, norm: str = "batch"
+        self,
+        channels: int,
+        height: int,
+        width: int,
+        num_classes: int,
+        *,
+        kind: str,
+        base: int = 64,
+        norm: str = "batch",
     ) -> None:
         from torchvision.models.resnet import BasicBlock, Bottleneck
 

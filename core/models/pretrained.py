@@ -99,17 +99,22 @@ def pretrained_state(
             f"ImageNet weights take colour images of 3 channels, not {spec.channels}; "
             "give the model 3 channels (grey images are repeated), or start from drawn weights."
         )
-    found = _find(record, settings, download, progress)
+    found = find_pretrained(spec.architecture, settings, download=download, progress=progress)
     if isinstance(found, MissingWeights):
         raise UserError(f"unavailable: {found.reason}")
     return _fit(spec, found.path, record)
 
 
-def _find(
-    record: Pretrained, settings: Settings, download: bool, progress: Progress | None
+def find_pretrained(
+    architecture: str, settings: Settings, *, download: bool = False, progress: Progress | None = None
 ) -> FoundWeights | MissingWeights:
+    """Look for an architecture's ImageNet weights as `core.models.weights.find_weights` does; imports torch.
+
+    Raises UserError only where none are published.
+    """
     from core.models import weights_intake
 
+    record = pretrained_of(architecture)
     path = settings.weights / f"{record.name}.safetensors"
     wanted = _wanted(record)
     try:
@@ -126,7 +131,8 @@ def _find(
         return MissingWeights(f"{wanted.title}: {error}")
     return MissingWeights(
         f"{wanted.title}: there is no {path.name} under SEMSIGHT_WEIGHTS and no {record.file} in torch's cache; "
-        f"let SemSight download it ({record.mebibytes} MiB), or fetch {record.url} and put it into torch's cache."
+        f"fetch it (python -m core doctor --pretrained {record.architecture}: {record.mebibytes} MiB), or put "
+        f"{record.url} into torch's cache."
     )
 
 

@@ -37,7 +37,9 @@ class WeightsRecord:
     licence: str
     mebibytes: int  # size of the published file
     cached: bool = True  # torch keeps it in its cache, under its published name
-    layout: str = "state"  # of the published file: state, strict (see weights_intake), clip (OpenAI's archive), safetensors
+    layout: str = (
+        "state"  # of the published file: state, strict (see weights_intake), clip (OpenAI's archive), safetensors
+    )
 
     @property
     def file(self) -> str:

@@ -18,6 +18,7 @@ from core.errors import UserError
 from core.models.intake_records import Limits
 from core.models.intake_state import read_state_dict
 from core.models.weights import MissingWeights, WeightsRecord, check_file
+from core.storage.space import enough_space
 
 if TYPE_CHECKING:
     import torch
@@ -54,8 +55,10 @@ def download(target: Path, record: WeightsRecord, url: str | None = None, progre
         published = Path(folder) / record.file
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, published.open("wb") as file:
+                if (length := _length(answer)) is not None:
+                    enough_space(target.parent, 2 * length, "The download, and what it is converted to,")
                 limit = max(DOWNLOAD_LIMIT, record.mebibytes + 1 << 20)
-                digest = _copy(answer, file, _length(answer), progress, limit)
+                digest = _copy(answer, file, length, progress, limit)
         except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
             raise UserError(f"the download failed ({error}); check the connection or put the file there.") from error
         _expect(digest, record, "downloaded")

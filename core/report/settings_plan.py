@@ -184,7 +184,14 @@ def _named(found: Iterable[Planned], victims: Mapping[str, Victim]) -> list[Plan
         rows.append(replace(row, victim=victim))
     told = attack_words([(row.parts, row.asked.values if row.asked else {}) for row in rows])
     rows = [replace(row, parts={**row.parts, "attack": words}) for row, words in zip(rows, told, strict=True)]
-    return [row if row.title else replace(row, title=" · ".join(filter(None, row.parts.values()))) for row in rows]
+    varied = {name for name in PARTS if len({row.parts.get(name) for row in rows}) > 1 or name == "victim"}
+    shown = varied if len(rows) > 1 else set(PARTS)
+    return [row if row.title else replace(row, title=_title(row.parts, shown)) for row in rows]
+
+
+def _title(parts: Mapping[str, str], shown: set[str]) -> str:
+    """The parts that tell a setting from the others; all of them of one alone."""
+    return " · ".join(value for name, value in parts.items() if value and name in shown)
 
 
 # --- rows that both need ----------------------------------------------------------------------------------

@@ -20,12 +20,17 @@ def file_columns() -> tuple[Column[str], ...]:
     )
 
 
+def only_database(store: Store) -> bool:
+    """Whether no other database was ever used with this home: then every row that may name a file is in view."""
+    return len((store.settings.home / DATABASES).read_text().split()) <= 1
+
+
 def collect_files(store: Store, older_than: float = KEPT_SECONDS) -> list[str]:
     """Delete files that no row names, untouched for `older_than` seconds. Returns their shas.
 
     Nothing is deleted in a home that several databases have used: a file may belong to a row of another one.
     """
-    if len((store.settings.home / DATABASES).read_text().split()) > 1:
+    if not only_database(store):
         return []
     named: set[str] = set()
     with store.database.read() as connection:

@@ -57,3 +57,50 @@ def test_a_metric_says_what_it_lacks(
     assert printed["metric lpips_vgg"].strip() == "needs vgg16-imagenet-features (above)"
     assert printed["metric kid_alex"].strip() == "available"
     assert printed["metric fid"].strip() == "needs inception-fid (above)"
+
+
+def test_what_the_disk_is_used_for_is_said_and_pruned_when_asked(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import os
+
+    from core.settings import load_settings
+    from core.storage.store import open_store
+
+    store = open_store(load_settings())
+    orphan = store.artifacts.put_bytes(b"nobody's", ".bin")
+    os.utime(store.artifacts.path(orphan), (1.0, 1.0))
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "8 B in 1 files: Deleted a day after their last use." in printed
+    assert "GiB free)" in printed
+    assert main(["doctor", "--prune"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 file that nothing names (8 B)" in printed
+    assert "disk unnamed" not in printed
+    assert not store.artifacts.exists(orphan)
+    store.database.dispose()
+
+
+def test_imagenet_weights_take_one_line_and_are_fetched_by_name(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import dataclasses
+    import hashlib
+
+    import torch
+    from torchvision.models import get_model
+
+    from core.models.pretrained import PRETRAINED
+
+    draft = tmp_path / "draft.pth"
+    torch.save(get_model("shufflenet_v2_x0_5", weights=None).state_dict(), draft)
+    path = draft.rename(tmp_path / f"shuffle-{hashlib.sha256(draft.read_bytes()).hexdigest()[:8]}.pth")
+    record = dataclasses.replace(PRETRAINED["shufflenet_v2_x0_5"], url=f"file://{path}")
+    monkeypatch.setitem(PRETRAINED, "shufflenet_v2_x0_5", record)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    assert main(["doctor", "--pretrained", "shufflenet_v2_x0_5", "no_such_net"]) == 1
+    printed = capsys.readouterr().out
+    assert "shufflenet_v2_x0_5-imagenet.safetensors (sha256 " in printed
+    assert "No ImageNet weights are published for no_such_net" in printed
+    assert f"1 of {len(PRETRAINED)} found (shufflenet_v2_x0_5); --pretrained NAME fetches one" in printed

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.__main__ import main
+from core.commands.audit_again import request_again
 from core.jobs.launch import PROJECT, environment_of
 from core.models.build import build_model, load_weights
 from core.models.spec import ModelSpec
@@ -119,3 +120,32 @@ def test_what_is_said_of_wrong_arguments(settings: Settings, tmp_path: Path, cap
     ):
         assert main(["train", *arguments]) == 1
         assert sentence in capsys.readouterr().err
+
+
+def test_an_audit_takes_a_trained_folder_or_a_model_of_the_store(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    asked = ["train", *FEW, *QUICK, "--set", "epochs=1"]
+    assert main([*asked, "--out", str(tmp_path / "victim")]) == 0
+    assert main(asked) == 0
+    attack = ["audit", "--images", "lfw", "--limit", "1", "--attack", "dlg", "--set", "iterations=2", "--controls", "0"]
+    runs = []
+    for place, model in enumerate((str(tmp_path / "victim"), "trained:1")):
+        out = tmp_path / f"out{place}"
+        assert main([*attack, "--model", model, "--out", str(out)]) == 0
+        runs.append((out / "reconstructions").glob("*.png").__next__().read_bytes())
+    assert runs[0] == runs[1]  # the same weights, and so the same update
+    weights = tmp_path / "victim" / "model.safetensors"
+    assert request_again(tmp_path / "out1" / "run.json", weights)[0].weights == weights.read_bytes()
+    capsys.readouterr()
+    for model, sentence in (
+        ("trained:9", "There is no model 9"),
+        ("trained:x", "takes the number of a stored model"),
+        ("lenett", "did you mean"),
+    ):
+        assert main([*attack, "--model", model, "--out", str(tmp_path / "no")]) == 1
+        assert sentence in capsys.readouterr().err
+    with (tmp_path / "victim" / "model.safetensors").open("ab") as file:
+        file.write(b"x")
+    assert main([*attack, "--model", str(tmp_path / "victim"), "--out", str(tmp_path / "no")]) == 1
+    assert "is not the file that model.json is of" in capsys.readouterr().err

@@ -12,6 +12,10 @@ from tests.e2e.conftest import CHROMIUM
 
 PAGES = {
     "overview": "",
+    "datasets": "datasets",
+    "dataset": "datasets?set=lfw",
+    "models": "models",
+    "train": "models?view=Train+a+victim&recipe=ats+3-1-7%2B43-18-18&architecture=convnet",
     "audit": "audit?run=1",
     "reconstructions": "reconstructions?run=1",
     "reconstruction": "reconstructions?run=1&reconstruction=3&scores=true",

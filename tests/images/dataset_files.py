@@ -112,7 +112,9 @@ def cifar10_archive(path: Path, *, per_class: int = 2) -> Path:
 
 def cifar_python_archive(path: Path, *, per_class: int = 5, test_per_class: int = 1) -> Path:
     """`cifar-100-python.tar.gz` with the same pictures as cifar100_archive, pickled as Python 2 did: texts as bytes."""
-    files = {"cifar-100-python/meta": python2_pickle({b"fine_label_names": [f"thing_{n:02d}".encode() for n in range(100)]})}
+    files = {
+        "cifar-100-python/meta": python2_pickle({b"fine_label_names": [f"thing_{n:02d}".encode() for n in range(100)]})
+    }
     for part, start, count in (("train", 0, per_class), ("test", per_class, test_per_class)):
         rows = [(label, of_class(label, start + number, 32)) for number in range(count) for label in range(100)]
         files[f"cifar-100-python/{part}"] = python2_pickle(
@@ -273,7 +275,9 @@ def class_folder(folder: Path, classes: Mapping[str, int], side: int = 24) -> Pa
     return folder
 
 
-def parquet_file(path: Path, rows: int = 12, classes: Sequence[str] = ("cat", "dog", "owl"), *, groups: int = 4) -> Path:
+def parquet_file(
+    path: Path, rows: int = 12, classes: Sequence[str] = ("cat", "dog", "owl"), *, groups: int = 4
+) -> Path:
     """A shard as Hugging Face's datasets writes one: image {bytes, path}, label, ClassLabel's names in the metadata."""
     import pyarrow
     from pyarrow import parquet

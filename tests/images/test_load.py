@@ -180,7 +180,7 @@ def test_tables_that_are_refused(tmp_path: Path, table: Callable[[str], Path], t
 
 
 def test_folders_that_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no bundled data set and no folder called 'lwf'"):
+    with pytest.raises(UserError, match="no data set and no folder called 'lwf'"):
         load_images("lwf", spec=LENET)
     with pytest.raises(UserError, match="holds no PNG, JPEG or WebP image"):
         load_images(tmp_path, spec=LENET)

@@ -91,6 +91,17 @@ def test_a_training_leaves_its_curve_its_chosen_epochs_and_a_model_that_can_be_a
         assert connection.execute(select(func.count()).select_from(schema.models)).scalar_one() == 2
 
 
+def test_a_private_training_states_what_it_promises(store: Store) -> None:
+    job = begun(store, defence="dp-sgd", augment="none", optimiser="sgd", learning_rate=0.1, epochs=2, dp_noise=2.0)
+    run_until_idle(store)
+    facts = final_model(store, job).facts
+    privacy = record_of(store, job)["privacy"]
+    assert facts["privacy"] == privacy
+    assert (facts["delta"], facts["sampling_rate"], facts["unit"]) == (1e-5, 8 / 24, privacy["unit"])
+    assert facts["epsilon"] == privacy["epsilon"] > 0
+    assert facts["recipe_words"] == "dp-sgd 2"
+
+
 def test_what_a_shard_says_twice_lands_once(store: Store) -> None:
     job = begun(store, epochs=2, keep_epochs="1")
     runner = Runner(store)
@@ -204,17 +215,22 @@ def test_no_space_is_one_sentence_before_and_during(store: Store, monkeypatch: p
     usage = namedtuple("usage", "total used free")
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda _path: usage(10**9, 10**9 - 1000, 1000))
-        with pytest.raises(UserError, match=r"needs about 0\.3 GiB of disk and 0\.0 GiB are free"):
+        with pytest.raises(UserError, match=r"This training needs about .* KiB, but the disk of .* has 1000 B free"):
             submit_training(store, request(store))
     job = begun(store)
 
     def refuse(*_args: object, **_more: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(np, "save", refuse)
-    run_until_idle(store)
-    assert "could not be stored (No space left on device)" in job_row(store, job).error
+    with monkeypatch.context() as full:
+        full.setattr(np, "save", refuse)
+        run_until_idle(store)
+    row = job_row(store, job)
+    assert (row.state, row.error[:16]) == ("paused", "The disk is full")
     assert list((store.settings.home / "prepared").glob("*")) == []
+    set_wanted(store, job, "run")  # there is room again
+    run_until_idle(store)
+    assert job_row(store, job).state == "done"
 
 
 @pytest.mark.parametrize(

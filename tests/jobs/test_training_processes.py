@@ -14,7 +14,7 @@ from tests.jobs.conftest import job_row
 from tests.jobs.test_processes import dask_worker, wait_for
 from tests.jobs.trainings import begun, curve, shard, weights_of_undisturbed
 
-LONG = {"epochs": 250, "keep_epochs": "20"}  # 750 steps, some seconds
+LONG = {"epochs": 200, "keep_epochs": "20"}  # 600 steps, some seconds
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ def test_a_file_that_was_not_published_is_refused(
     path = publish(settings, monkeypatch, state)
     with path.open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(UserError, match="has the checksum .*not taken in"):
+    with pytest.raises(UserError, match=r"has the checksum .*not taken in"):
         pretrained_state(ModelSpec(NAME, 10), settings)
     assert not list(settings.weights.glob("*"))
 
@@ -161,7 +161,7 @@ def test_a_transformer_takes_its_weights_at_their_own_size_only(
     from core.models.weights import FoundWeights
 
     state = build_model(ModelSpec("vit_b_32", 10, height=64, width=64)).state_dict()
-    monkeypatch.setattr(pretrained, "_find", lambda *_: FoundWeights(Path("unused"), ""))
+    monkeypatch.setattr(pretrained, "find_pretrained", lambda *_, **__: FoundWeights(Path("unused"), ""))
     monkeypatch.setattr("core.models.build.load_weights", lambda _: state)
     with pytest.raises(UserError, match=r"224×224 pixels \(encoder.pos_embedding has shape \(1, 5, 768\)"):
         pretrained_state(ModelSpec("vit_b_32", 10), settings)

@@ -86,3 +86,26 @@ def test_a_bad_annotator_is_one_sentence_and_nothing_stops(app):
     assert not test.exception
     assert any("annotator's name" in c.value for c in test.caption)
     assert test.metric
+
+
+def test_the_disk_is_shown_with_its_rules_and_pruned_by_a_button(app, store):
+    import os
+
+    from core.storage.usage import forget_usage
+
+    fill_store(store, originals=2, runs=1)
+    orphan = store.artifacts.put_bytes(b"nobody's", ".bin")
+    os.utime(store.artifacts.path(orphan), (1.0, 1.0))
+    forget_usage(store)
+    test = app()
+    assert not test.exception
+    (panel,) = [e for e in test.expander if e.label.startswith("Disk: ")]
+    assert re.fullmatch(r"Disk: [\d.]+ \w+ used by SemSight, [\d.]+ \w+ free", panel.label)
+    shown = panel.dataframe[0].value
+    assert list(shown.columns) == ["What", "Files", "Size", "Rule"]
+    assert shown.set_index("What").loc["Originals and their sources", "Files"] == 2
+    test.button(key="prune").click().run()
+    assert not test.exception
+    said = [t.value.replace("\\", "") for t in test.toast]  # without the marks that keep Markdown from reading it
+    assert said == ["Deleted: 1 file that nothing names (8 B)."]
+    assert not store.artifacts.exists(orphan)

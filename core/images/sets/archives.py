@@ -1,4 +1,4 @@
-"""Members of a tar, of a zip or of a folder, one after the other. Nothing is written anywhere by a member's own name."""
+"""Members of a tar, of a zip or of a folder, one after the other. Nothing is written by a member's own name."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import IO
 from core.errors import UserError
 from core.names import safe_text
 
+ZIP_MARK = b"PK\3\4"  # looked for at the start: a tar that ends with a zip has a zip's directory at its end
 MAX_MEMBERS = 2_000_000
 MAX_PICTURE = 64 * 2**20  # bytes of a member that is a picture; core.images.intake takes no larger one
 
@@ -49,12 +50,17 @@ def members(path: Path) -> Iterator[Member]:
         yield from _of_folder(path)
     elif not path.is_file():
         raise UserError(f"There is no file or folder at {safe_text(str(path), 200)!r}; check the path.")
-    elif zipfile.is_zipfile(path):
+    elif _starts(path) == ZIP_MARK:
         with zipfile.ZipFile(path) as archive:
             yield from of_zip(archive)
     else:
         with path.open("rb") as file:
             yield from of_tar(file, path.name)
+
+
+def _starts(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(ZIP_MARK))
 
 
 def of_tar(file: IO[bytes], name: str) -> Iterator[Member]:

@@ -1,7 +1,7 @@
 """Indexes of data sets, and pictures unpacked from archives without random access, kept in the home.
 
-One folder an index, named by the files it was made of (path, size, time of change) and the reader's version. It is built
-beside its place and put there whole, so that a killed or full run leaves nothing half done.
+One folder an index, named by the files it was made of (path, size, time of change) and the reader's version. It is
+built beside its place and put there whole, so that a killed or full run leaves nothing half done.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from core.errors import UserError
 from core.images.sets.base import Index
 from core.settings import Settings
 
-VERSION = 1  # another one makes every index anew
+VERSION = 2  # another one makes every index anew
 BLOB = "pictures.bin"
 DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
@@ -43,7 +43,8 @@ def cached_index(settings: Settings, reader: str, files: Sequence[Path], build: 
 
     Raises UserError for damaged files and a full disk, and whatever UserError `build` raises.
     """
-    folder = settings.home / "indexes" / _key(reader, files)
+    name, state = _key(reader, files)
+    folder = settings.home / "indexes" / f"{name}-{state}"
     if (index := _load(folder)) is not None:
         return index, folder
     draft = folder.with_name(f"{folder.name}.{os.getpid()}.part")
@@ -54,6 +55,9 @@ def cached_index(settings: Settings, reader: str, files: Sequence[Path], build: 
             index = build(draft)
             (draft / "index.json").write_text(json.dumps(asdict(index)))
             _put(draft, folder)
+        for old in folder.parent.glob(f"{name}-*"):  # of the same files as they were before
+            if old != folder and not old.name.endswith(".part"):
+                shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return index, folder
@@ -93,11 +97,16 @@ class Blob:
         self._file.close()
 
 
-def _key(reader: str, files: Sequence[Path]) -> str:
+def _key(reader: str, files: Sequence[Path]) -> tuple[str, str]:
+    """What names an index of these files, and what names their present state."""
     every = [one for path in files for one in (path, *(sorted(path.rglob("*/")) if path.is_dir() else ()))]
     states = [(str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in every]
-    text = json.dumps([VERSION, reader, states])
-    return f"{reader}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+    paths = json.dumps([str(path.absolute()) for path in files])
+    return f"{reader}-{_short(paths)}", _short(json.dumps([VERSION, states]))
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _put(draft: Path, folder: Path) -> None:

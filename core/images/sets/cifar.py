@@ -1,7 +1,8 @@
 """CIFAR-10 and CIFAR-100: the binary archive, or the python one through a strict reader. Both give the same data set.
 
-Binary: records of one (CIFAR-10) or two label bytes (CIFAR-100: coarse, fine) and 3,072 bytes of pixels, red plane first
-(https://www.cs.toronto.edu/~kriz/cifar.html). Pixels are copied once into one flat file of our own, for random access.
+Binary: records of one (CIFAR-10) or two label bytes (CIFAR-100: coarse, fine) and 3,072 bytes of pixels, red plane
+first (https://www.cs.toronto.edu/~kriz/cifar.html). Pixels are copied once into one flat file of our own, for random
+access.
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ def _records(found: Mapping[str, bytes], files: Sequence[str], layout: Layout) -
     for name in files:
         if len(found[name]) % size or not found[name]:
             raise UserError(
-                f"{name} holds {len(found[name]):,} bytes, which are no whole records of {size:,}; get the archive again."
+                f"{name} holds {len(found[name]):,} bytes, which are no whole records of {size:,}; get the archive "
+                "again."
             )
     records = np.concatenate([np.frombuffer(found[name], dtype=np.uint8).reshape(-1, size) for name in files])
     return records[:, layout.label_bytes - 1], records[:, layout.label_bytes :]

@@ -1,7 +1,7 @@
 """Archives and unpacked folders that hold one folder a class: Caltech-101, Imagenette, LFW.
 
-An archive is gone through once: its pictures' bytes go one behind the other into a file of our own, undecoded. An unpacked
-folder is indexed and read where it lies.
+An archive is gone through once: its pictures' bytes go one behind the other into a file of our own, undecoded. An
+unpacked folder is indexed and read where it lies.
 """
 
 from __future__ import annotations
@@ -181,8 +181,8 @@ def _open_imagenette(name: str, title: str, path: Path, variant: str, settings: 
 def _open_people(name: str, title: str, path: Path, variant: str, settings: Settings) -> Opened:
     if variant and not (variant.isascii() and variant.isdecimal() and 0 < int(variant[:6]) < 1000 and len(variant) < 5):
         raise UserError(
-            f"lfw-people:{safe_text(variant, 20)} was asked for, but behind the colon belongs the least number of pictures "
-            "of a person, such as lfw-people:20."
+            f"lfw-people:{safe_text(variant, 20)} was asked for, but behind the colon belongs the least number of "
+            "pictures of a person, such as lfw-people:20."
         )
     least = int(variant) if variant else LEAST_OF_A_PERSON
     return open_class_folders(name, title, path, people, settings, reader="lfw", least=least)

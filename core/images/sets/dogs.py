@@ -45,8 +45,8 @@ def _build(images: Path, lists: Path, title: str) -> Index:
     missing = [path for path in parts if path not in where]
     if missing:
         raise UserError(
-            f"{images.name} holds no Images/{safe_text(missing[0])} ({len(missing):,} of {len(parts):,} listed pictures are "
-            "missing); get it again."
+            f"{images.name} holds no Images/{safe_text(missing[0])} ({len(missing):,} of {len(parts):,} listed "
+            "pictures are missing); get it again."
         )
     rows = []
     for path, part in parts.items():
@@ -98,7 +98,7 @@ def _file_list(data: bytes, name: str) -> list[str]:
 
     broken = f"{name} is not a MATLAB file with a list file_list; get lists.tar again."
     try:
-        table = loadmat(io.BytesIO(data), variable_names=["file_list"])["file_list"]
+        table = loadmat(io.BytesIO(data), variable_names=["file_list"])["file_list"]  # type: ignore[arg-type]
         paths = [str(np.asarray(cell).ravel()[0]) for cell in np.asarray(table).ravel()]
     except (
         MatReadError,

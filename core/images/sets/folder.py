@@ -81,14 +81,14 @@ def _pictures(root: Path) -> list[Path]:
 def _check(found: Sequence[tuple[str, Path]], folder: Path) -> None:
     if not found:
         raise UserError(
-            f"The folder {folder.name!r} holds no class folders with PNG, JPEG or WebP pictures; put the pictures of each "
-            "class in a folder of its name."
+            f"The folder {folder.name!r} holds no class folders with PNG, JPEG or WebP pictures; put the pictures of "
+            "each class in a folder of its name."
         )
     foreign = [path for _, path in found if path.suffix.lower() not in SUFFIXES]
     if foreign:
         raise UserError(
-            f"{foreign[0].parent.name}/{foreign[0].name} is a {foreign[0].suffix[1:].upper()}, where PNG, JPEG or WebP are "
-            f"taken ({len(foreign)} such files); save them as PNG or remove them."
+            f"{foreign[0].parent.name}/{foreign[0].name} is a {foreign[0].suffix[1:].upper()}, where PNG, JPEG or "
+            f"WebP are taken ({len(foreign)} such files); save them as PNG or remove them."
         )
 
 

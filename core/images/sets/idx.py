@@ -1,6 +1,6 @@
 """The idx format of MNIST and Fashion-MNIST, gzipped: a magic number, sizes as big-endian 32-bit numbers, then bytes.
 
-The magic's third byte is the type (8: unsigned byte) and its fourth the number of sizes: 2051 for images, 2049 for labels.
+The magic's third byte is the type (8: unsigned byte), its fourth the number of sizes: 2051 for images, 2049 for labels.
 """
 
 from __future__ import annotations

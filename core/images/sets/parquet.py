@@ -1,7 +1,8 @@
 """Parquet files of images as Hugging Face's datasets write them: a file, or a folder of shards.
 
-A column holds the pictures, as a struct of bytes and path or as plain bytes; another one whole numbers or texts as labels.
-The names of the classes stand in the schema's metadata under `huggingface`. Only row groups with wanted rows are read.
+A column holds the pictures, as a struct of bytes and path or as plain bytes; another one whole numbers or texts as
+labels. The names of the classes stand in the schema's metadata under `huggingface`. Only row groups with wanted
+rows are read.
 """
 
 from __future__ import annotations

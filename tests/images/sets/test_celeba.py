@@ -1,6 +1,7 @@
 """CelebA: pictures in a zip, people, attributes and the published parts in tables."""
 
 import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -30,7 +31,12 @@ def test_a_class_is_an_attribute_and_the_parts_are_published(settings: Settings)
     dataset = open_dataset("celeba:Smiling", settings)
     assert dataset.classes == ("not Smiling", "Smiling")
     assert [entry.label for entry in dataset.entries[:4]] == [0, 1, 0, 1]
-    assert [entry.part for entry in dataset.entries[:4]] == ["train", "train", "test", "train"]  # 0, 1 (validation), 2, 0
+    assert [entry.part for entry in dataset.entries[:4]] == [
+        "train",
+        "train",
+        "test",
+        "train",
+    ]  # 0, 1 (validation), 2, 0
     young = open_dataset("celeba:Young", settings)
     assert [entry.label for entry in young.entries[:4]] == [0, 1, 1, 0]
     with pytest.raises(UserError, match=r"no attribute called 'Smilng'; did you mean Smiling\?"):
@@ -55,6 +61,35 @@ def test_wrong_files_are_one_sentence(settings: Settings, file: str, content: st
         open_dataset("celeba", settings)
 
 
+def test_a_damaged_picture_within_the_zip_is_named(settings: Settings) -> None:
+    folder = settings.datasets / "celeba"
+    celeba_files(folder)
+    archive = folder / "img_align_celeba.zip"
+    data = bytearray(archive.read_bytes())
+    data[40 + 30 : 40 + 130] = bytes(100)  # within the first member, behind its header of 30 bytes and its name
+    archive.write_bytes(data)
+    dataset = open_dataset("celeba", settings)
+    assert dataset.pictures([1])[0].name == "000002"
+    with pytest.raises(UserError, match=r"000001\.jpg"):
+        dataset.pictures([0])
+
+
+def test_an_unpacked_folder_is_the_same_data_set(settings: Settings) -> None:
+    folder = settings.datasets / "celeba"
+    celeba_files(folder)
+    packed = open_dataset("celeba", settings)
+    before = packed.pictures([3])[0].pixels
+    archive = folder / "img_align_celeba.zip"
+    with zipfile.ZipFile(archive) as one:
+        one.extractall(folder)
+    archive.unlink()
+    unpacked = open_dataset("celeba", settings)
+    assert unpacked.fingerprint == packed.fingerprint
+    np.testing.assert_array_equal(unpacked.pictures([3])[0].pixels, before)
+
+
 def test_it_says_how_to_place_it_by_hand(settings: Settings) -> None:
-    with pytest.raises(UserError, match=r"CelebA is not on this machine; get img_align_celeba.zip, .*celeba.* under these"):
+    with pytest.raises(
+        UserError, match=r"CelebA is not on this machine; get img_align_celeba.zip, .*celeba.* under these"
+    ):
         open_dataset("celeba", settings)

@@ -1,5 +1,6 @@
 """CIFAR's two archives, in the publisher's own layout."""
 
+import errno
 import pickle
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from core.errors import UserError
 from core.images.dataset import Entry
 from core.images.datasets import open_dataset
+from core.images.sets import cache
 from core.images.sets.cifar import open_cifar
 from core.images.sets.unpickle import strict_load
 from core.settings import Settings
@@ -78,7 +80,22 @@ def test_the_index_is_kept_and_made_anew_for_another_archive(settings: Settings)
     cifar100_archive(path, per_class=2)
     second = open_dataset("cifar100", settings)
     assert second.fingerprint != first.fingerprint
+    assert len(list((settings.home / "indexes").iterdir())) == 1  # the old one is gone
     assert len(second.entries) == len(first.entries) + 100
+
+
+def test_no_space_left_is_one_sentence_and_leaves_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    cifar100_archive(settings.datasets / "cifar100" / BINARY, per_class=1)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.Blob, "add", full)
+        with pytest.raises(UserError, match="no space left on the disk of SEMSIGHT_HOME; free some and try again"):
+            open_dataset("cifar100", settings)
+    assert list((settings.home / "indexes").iterdir()) == []
+    assert len(open_dataset("cifar100", settings).entries) == 200
 
 
 def test_a_truncated_archive_is_one_sentence_and_leaves_nothing(settings: Settings) -> None:
@@ -158,6 +175,10 @@ class Harm:
         python2_pickle({b"data": np.zeros((3, 3), dtype=np.uint8)})[:-8],
         b"cbuiltins\neval\n(S'1'\ntR.",
         b"\x80\x02}(U\x01acnumpy\nload\nu.",
+        b"\x80\x02}U\x01ar\xff\xff\xff\x7f",  # a memo of two thousand million entries
+        b"\x80\x02}U\x01a](]h\x00eu.",
+        b"\x80\x05\x96\xff\xff\xff\xff\x0f\x00\x00\x00.",  # a bytearray of 64 GiB
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n}U\x01aK\x01sb.",  # a state for a function
         b"",
     ],
 )

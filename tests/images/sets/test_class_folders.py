@@ -33,8 +33,12 @@ def test_caltech_reads_the_tar_within_the_zip_without_its_background(settings: S
 def test_an_unpacked_folder_is_the_same_data_set(settings: Settings, tmp_path: Path) -> None:
     path = caltech_archive(settings.datasets / "caltech101" / "caltech-101.zip")
     packed = open_dataset("caltech101", settings)
-    with zipfile.ZipFile(path) as archive, archive.open("caltech-101/101_ObjectCategories.tar.gz") as inner:
-        tarfile.open(fileobj=inner, mode="r:gz").extractall(path.parent, filter="data")
+    with (
+        zipfile.ZipFile(path) as archive,
+        archive.open("caltech-101/101_ObjectCategories.tar.gz") as file,
+        tarfile.open(fileobj=file, mode="r:gz") as inner,
+    ):
+        inner.extractall(path.parent, filter="data")
     before = packed.pictures([3])[0].pixels
     path.unlink()
     unpacked = open_dataset("caltech101", settings)
@@ -51,9 +55,7 @@ def test_imagenette_has_names_for_people_and_its_publishers_split(settings: Sett
     assert parts.count((2, "train")) == 4
     assert parts.count((2, "test")) == 2
     tench = next(place for place, entry in enumerate(dataset.entries) if entry.name == "n01440764_val_1")
-    np.testing.assert_array_equal(
-        dataset.pictures([tench])[0].pixels, decoded(encoded(of_class(0, 1, 60), "JPEG"))
-    )
+    np.testing.assert_array_equal(dataset.pictures([tench])[0].pixels, decoded(encoded(of_class(0, 1, 60), "JPEG")))
 
 
 def test_lfw_keeps_people_with_enough_pictures(settings: Settings) -> None:

@@ -39,7 +39,10 @@ def test_the_magic_numbers_are_the_publishers(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (gzip.compress(struct.pack(">IIII", 2049, 30, 28, 28)), "begins with 2049, where an idx file of its kind has 2051"),
+        (
+            gzip.compress(struct.pack(">IIII", 2049, 30, 28, 28)),
+            "begins with 2049, where an idx file of its kind has 2051",
+        ),
         (gzip.compress(struct.pack(">IIII", 2051, 30, 28, 28) + bytes(100)), "holds 100 bytes of 23,520"),
         (gzip.compress(struct.pack(">IIII", 2051, 2**32 - 1, 2**32 - 1, 2**32 - 1)), "holds 0 bytes of"),
         (gzip.compress(b"\0\0"), "ends within its head"),
@@ -60,7 +63,7 @@ def test_labels_that_do_not_fit_the_images(settings: Settings) -> None:
     folder = settings.datasets / "fashion-mnist"
     fashion_files(folder)
     idx_file(folder / "train-labels-idx1-ubyte.gz", np.zeros(29))
-    with pytest.raises(UserError, match="holds 30 images, but train-labels-idx1-ubyte.gz 29 labels"):
+    with pytest.raises(UserError, match=r"holds 30 images, but train-labels-idx1-ubyte.gz 29 labels"):
         open_dataset("fashion-mnist", settings)
     idx_file(folder / "train-labels-idx1-ubyte.gz", np.full(30, 10))
     with pytest.raises(UserError, match="has a label 10, where 0 to 9 belong"):

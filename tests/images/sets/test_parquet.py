@@ -77,7 +77,7 @@ def test_wrong_files_and_cells_are_one_sentence(settings: Settings, tmp_path: Pa
     with pytest.raises(UserError, match=r"a\.parquet is not a whole Parquet file"):
         open_dataset(f"parquet:{tmp_path / 'a.parquet'}", settings)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no file that ends with .parquet"):
+    with pytest.raises(UserError, match=r"holds no file that ends with .parquet"):
         open_dataset(f"parquet:{tmp_path / 'empty'}", settings)
     with pytest.raises(UserError, match="no Parquet file or folder at"):
         open_dataset(f"parquet:{tmp_path / 'nowhere'}", settings)
@@ -87,7 +87,7 @@ def test_wrong_files_and_cells_are_one_sentence(settings: Settings, tmp_path: Pa
         pyarrow.table({"image": pyarrow.array(cells, image), "label": [0, 1]}), tmp_path / "cells.parquet"
     )
     dataset = open_dataset(f"parquet:{tmp_path / 'cells.parquet'}", settings)
-    with pytest.raises(UserError, match="Row 1 of cells.parquet holds no picture's bytes"):
+    with pytest.raises(UserError, match=r"Row 1 of cells.parquet holds no picture's bytes"):
         dataset.pictures([0])
     with pytest.raises(UserError, match="cells-1 is a BMP"):
         dataset.pictures([1])

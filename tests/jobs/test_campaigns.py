@@ -1,0 +1,284 @@
+"""Campaigns in the store: launched whole, asked for step by step, once each, whatever is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import func, select, update
+
+from core.campaigns.plan import AttackChoice, Campaign, Data, Originals, Threat, Training, Victim
+from core.errors import UserError
+from core.jobs import campaign_work
+from core.jobs.campaign_work import advance
+from core.jobs.campaigns import ask_campaign, submit_campaign
+from core.jobs.claims import claim, somebody_waits
+from core.jobs.compose import demo_request, submit_attack
+from core.jobs.launch import PROJECT, environment_of
+from core.jobs.runner import Runner
+from core.jobs.sources import Interrupted
+from core.leakage.threat import ThreatModel
+from core.models.training.recipe import Recipe
+from core.settings import load_settings
+from core.storage import schema
+from core.storage.campaigns import setting_states
+from core.storage.store import Store, open_store
+from tests.jobs.conftest import job_row, outcome
+
+jobs = schema.jobs
+QUICK = Recipe(epochs=2, batch_size=8, augment="none")
+ATTACK = AttackChoice("ig", "inverting-gradients", {"steps": 20}, controls=0)
+PRESETS = (Victim("a", preset="lenet"), Victim("b", preset="mlp"))
+
+
+def plan(**changes: object) -> Campaign:
+    values: dict = {
+        "name": "tiny",
+        "data": (Data("photos", "photos", size=16, originals=Originals(count=2)),),
+        "victims": (Victim("one", "lenet"), Victim("two", "lenet", init_seed=1)),
+        "recipes": (Training("r", QUICK),),
+        "attacks": (ATTACK,),
+        "device": "cpu",
+        **changes,
+    }
+    return Campaign(**values)
+
+
+def counts(store: Store) -> dict[str, int]:
+    """Jobs of each kind."""
+    with store.database.read() as connection:
+        rows = connection.execute(select(jobs.c.kind, func.count()).group_by(jobs.c.kind))
+        return {kind: number for kind, number in rows}
+
+
+def finish(store: Store, job: int, state: str = "done", error: str | None = None) -> None:
+    with store.database.write() as connection:
+        connection.execute(
+            update(jobs).where(jobs.c.id == job).values(state=state, error=error, started=1.0, finished=2.0)
+        )
+
+
+def test_a_campaign_is_stored_whole_and_asked_once(store: Store):
+    first = submit_campaign(store, plan())
+    again = submit_campaign(store, plan())
+    assert (first.already, again.already, again.job_id) == (False, True, first.job_id)
+    assert [state.title for state in setting_states(store, first.job_id)] == ["one", "two"]
+    assert counts(store) == {"campaign": 1}
+    anew = submit_campaign(store, plan(), anew=True)
+    assert len(setting_states(store, anew.job_id)) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"data": (Data("p", "phtos"),)}, "no data set called 'phtos'; did you mean photos.*data set 'p' of the campaign"),
+        ({"data": (Data("p", "photos", originals=Originals(count=99)),)}, "99 images were asked for"),
+        ({"threats": (Threat("t", ThreatModel(batch_size=4)),)}, "do not fill updates of 4.*setting one"),
+        ({"victims": (Victim("v", model=7),)}, "no model 7 in this store, which victim 'v' names"),
+        ({"victims": (Victim("v", "resnet20-4"),), "recipes": (Training("r", replace(QUICK, defence="dp-sgd")),)}, "take resnet20-4-gn"),
+        ({"victims": tuple(Victim(str(n), "lenet", init_seed=n) for n in range(501))}, "501 settings.*confirm"),
+    ],
+)  # fmt: skip
+def test_what_cannot_run_is_refused_and_nothing_is_stored(store: Store, changes: dict, sentence: str):
+    with pytest.raises(UserError, match=sentence):
+        submit_campaign(store, plan(**changes))
+    assert counts(store) == {}
+    with store.database.read() as connection:
+        assert connection.execute(select(func.count()).select_from(schema.campaign_settings)).scalar_one() == 0
+
+
+def test_a_disk_without_room_is_said_before_the_launch(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("core.campaigns.size.free_bytes", lambda home: 1 << 20)
+    with pytest.raises(UserError, match="1 MiB are free"):
+        submit_campaign(store, plan())
+    assert counts(store) == {}
+
+
+def test_one_job_at_a_time_and_a_training_once_for_all_its_settings(store: Store):
+    attacks = (ATTACK, replace(ATTACK, name="longer", settings={"steps": 30}))
+    campaign = submit_campaign(store, plan(attacks=attacks)).job_id
+    assert advance(store)
+    states = setting_states(store, campaign)
+    assert states[0].train_job == states[1].train_job is not None
+    assert states[2].train_job is None  # its victim is another one, and its turn comes later
+    assert not advance(store)  # the training waits for the runner
+    assert counts(store) == {"campaign": 1, "train": 1}
+    finish(store, states[0].train_job, "failed", "It broke.")
+    for _ in range(2):
+        assert advance(store)  # both settings of that training, in turn
+    states = setting_states(store, campaign)
+    assert [state.state for state in states] == ["failed", "failed", "waiting", "waiting"]
+    assert "It broke." in str(states[0].why)
+    assert counts(store)["train"] == 1  # not tried again for the second
+    assert advance(store)
+    assert counts(store)["train"] == 2  # and the other victim goes on
+
+
+def test_the_campaign_ends_with_the_count_of_what_failed(store: Store):
+    campaign = submit_campaign(store, plan(victims=PRESETS)).job_id
+    for state in ("done", "failed"):
+        advance(store)
+        asked = max(one.attack_job or 0 for one in setting_states(store, campaign))
+        finish(store, asked, state, "Out of memory." if state == "failed" else None)
+    assert advance(store)
+    row = job_row(store, campaign)
+    assert (row.state, row.error) == ("done", "1 of 2 settings failed; the table says why of each.")
+    assert [one.why for one in setting_states(store, campaign)] == [None, "Out of memory."]
+    assert not advance(store)
+    assert submit_campaign(store, plan(victims=PRESETS)).already
+    anew = submit_campaign(store, plan(victims=PRESETS), anew=True).job_id
+    advance(store)
+    advance(store)
+    first, second = setting_states(store, anew)
+    assert first.attack_job == setting_states(store, campaign)[0].attack_job  # done, so not computed again
+    assert second.attack_job != setting_states(store, campaign)[1].attack_job
+
+
+def test_where_all_failed_so_has_the_campaign(store: Store, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise UserError("No such picture.")
+
+    monkeypatch.setattr(campaign_work, "attack_request", refuse)
+    campaign = submit_campaign(store, plan(victims=PRESETS)).job_id
+    while advance(store):
+        pass
+    assert job_row(store, campaign).state == "failed"
+    assert {one.why for one in setting_states(store, campaign)} == {"No such picture."}
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing catches it."""
+
+
+@pytest.mark.parametrize("place", ["_link", "submit_training", "submit_within", "prepare_attack", "_note"])
+@pytest.mark.parametrize("before", [True, False])
+def test_killed_anywhere_it_goes_on_and_asks_nothing_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch, place: str, before: bool
+):
+    real = getattr(campaign_work, place)
+
+    def dies(*arguments: object, **named: object) -> None:
+        monkeypatch.setattr(campaign_work, place, real)
+        if not before:
+            real(*arguments, **named)
+        raise Killed
+
+    # one victim's training fails, so that a note is written too; the other is there already
+    campaign = submit_campaign(store, plan(victims=(Victim("one", "lenet"), PRESETS[0]))).job_id
+    monkeypatch.setattr(campaign_work, place, dies)
+    killed = 0
+    for _ in range(12):
+        try:
+            advance(store)
+        except Killed:
+            killed += 1
+        for one in setting_states(store, campaign):
+            if one.train_state == "queued" and one.train_job:
+                finish(store, one.train_job, "failed", "It broke.")
+            if one.attack_state == "queued" and one.attack_job:
+                finish(store, one.attack_job)
+    assert killed == 1
+    assert counts(store) == {"campaign": 1, "train": 1, "attack": 1}
+    assert job_row(store, campaign).state == "done"
+    assert [one.state for one in setting_states(store, campaign)] == ["failed", "done"]
+
+
+def test_pause_resume_and_cancel_act_on_its_jobs_and_on_no_other(store: Store):
+    mine = submit_campaign(store, plan()).job_id
+    advance(store)
+    other = submit_campaign(store, plan(name="other", victims=plan().victims[:1])).job_id
+    advance(store)  # the same training: asked for once
+    shared = setting_states(store, mine)[0].train_job
+    assert shared == setting_states(store, other)[0].train_job
+    ask_campaign(store, mine, "pause")
+    assert (job_row(store, mine).state, job_row(store, shared).state) == ("paused", "queued")  # the other waits for it
+    ask_campaign(store, other, "cancel")
+    assert job_row(store, shared).state == "queued"  # it is the first campaign's
+    ask_campaign(store, mine, "run")
+    ask_campaign(store, mine, "pause")
+    assert job_row(store, shared).state == "paused"
+    assert not advance(store)
+    ask_campaign(store, mine, "run")
+    assert (job_row(store, mine).state, job_row(store, shared).state) == ("queued", "queued")
+    ask_campaign(store, mine, "cancel")
+    assert (job_row(store, mine).state, job_row(store, shared).state) == ("cancelled", "cancelled")
+    with pytest.raises(UserError, match="cancelled already"):
+        ask_campaign(store, mine, "run")
+    with pytest.raises(UserError, match="no campaign 99"):
+        ask_campaign(store, 99, "pause")
+
+
+def test_no_runner_claims_a_campaign_and_a_person_s_run_passes_it(store: Store):
+    campaign = submit_campaign(store, plan(victims=PRESETS)).job_id
+    with store.database.write() as connection:
+        assert claim(connection, "here:home:1", 5) is None
+        assert somebody_waits(connection)  # what is scored in the background makes way
+    asked = submit_attack(store, demo_request()).job_id
+
+    def beat() -> None:
+        with store.database.read() as connection:
+            if somebody_waits(connection):
+                raise Interrupted
+
+    with pytest.raises(Interrupted):  # the run waits, so no attack is prepared now
+        advance(store, beat)
+    assert job_row(store, campaign).state == "running"
+    finish(store, asked)
+    assert advance(store, beat)
+    with store.database.write() as connection:
+        claimed = claim(connection, "here:home:1", 5)
+        assert claimed is not None
+        assert claimed.kind == "attack"
+
+
+def results(store: Store, campaign: int) -> list[object]:
+    """Of each setting: its state, every reconstruction, and every score."""
+    found = []
+    for one in setting_states(store, campaign):
+        with store.database.read() as connection:
+            rec, pair, score = schema.reconstructions, schema.pairings, schema.scores
+            rows = connection.execute(
+                select(rec.c.role, rec.c.target, pair.c.reference, score.c.metric, score.c.value, score.c.special)
+                .join(pair, pair.c.reconstruction_id == rec.c.id)
+                .join(score, (score.c.subject_id == pair.c.id) & (score.c.subject_kind == "pairing"))
+                .where(rec.c.job_id == one.attack_job)
+                .order_by(rec.c.role, rec.c.target, pair.c.reference, score.c.metric)
+            ).all()
+        found.append((one.title, one.state, outcome(store, one.attack_job or 0), [tuple(row) for row in rows]))
+    return found
+
+
+def test_kill_9_of_the_runner_ends_in_the_undisturbed_table(store: Store, tmp_path):
+    """Killed while the first victim is attacked, and again during the second training or attack."""
+    campaign = submit_campaign(store, plan()).job_id
+    environment = {**environment_of(store.settings), "PYTHONPATH": str(PROJECT)}
+
+    def start() -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-m", "core", "worker", "--until-idle"], cwd=PROJECT, env=environment)
+
+    for seen in ({"attack": 1}, {"train": 2}):
+        runner = start()
+        deadline = time.monotonic() + 120
+        while not all(counts(store).get(kind, 0) >= number for kind, number in seen.items()):
+            assert time.monotonic() < deadline, counts(store)
+            assert runner.poll() is None
+            time.sleep(0.01)
+        os.kill(runner.pid, signal.SIGKILL)
+        runner.wait()
+        assert job_row(store, campaign).state == "running"
+    assert start().wait(timeout=240) == 0
+    assert job_row(store, campaign).state == "done"
+    assert counts(store) == {"campaign": 1, "train": 2, "attack": 2, "score": 2}
+
+    calm = open_store(
+        load_settings({**environment, "SEMSIGHT_HOME": str(tmp_path / "calm"), "SEMSIGHT_DATABASE_URL": ""})
+    )
+    again = submit_campaign(calm, plan()).job_id
+    Runner(calm).run(until_idle=True)
+    table = results(store, campaign)
+    assert table == results(calm, again)
+    assert all(state == "done" and made and scores for _, state, made, scores in table)
+    calm.database.dispose()

@@ -1,0 +1,126 @@
+"""Data sets: cards with the licence first, downloads, one set closely, lists to share, and one's own files."""
+
+import pytest
+
+from core.images.datasets import DATASETS
+from core.jobs import fetch_data
+from core.jobs.fetch import Fetch
+from core.settings import load_settings
+from tests.images.dataset_files import cifar100_archive
+from tests.pages.test_audit import words
+
+PAGE = "pages/datasets.py"
+
+
+def plain_words(test):
+    return words(test).replace("\\", "")
+
+
+def test_every_set_has_a_card_with_its_licence(app, store):
+    test = app(PAGE)
+    assert not test.exception
+    for record in DATASETS.values():
+        assert record.title in plain_words(test)
+        assert record.licence in plain_words(test)
+
+
+def test_a_download_starts_only_after_the_licence_was_read(app, store, monkeypatch):
+    started = []
+    monkeypatch.setattr(fetch_data, "start", lambda settings, name: started.append(name))
+    test = app(PAGE)
+    assert test.button(key="get_cifar10").disabled
+    test.checkbox(key="read_cifar10").check().run()
+    assert not test.button(key="get_cifar10").disabled
+    test.button(key="get_cifar10").click().run()
+    assert started == ["cifar10"]
+    assert "get_celeba" not in [button.key for button in test.button]  # by hand only
+
+
+def test_a_running_download_shows_how_far_it_is_and_can_be_cancelled(app, store, monkeypatch):
+    stopped = []
+    monkeypatch.setattr(fetch_data, "cancel", lambda settings, name: stopped.append(name))
+    states = {"cifar10": Fetch(True, 0.25, "40 of 162 MiB")}
+    monkeypatch.setattr(fetch_data, "fetched", lambda settings, name: states.get(name, Fetch()))
+    test = app(PAGE)
+    assert not test.exception
+    assert "40 of 162 MiB" in test.get("progress")[0].proto.text
+    test.button(key="stop_cifar10").click().run()
+    assert stopped == ["cifar10"]
+
+
+def test_a_failed_download_says_why_and_goes_on_from_what_came(app, store, monkeypatch):
+    problem = "The host of cifar-10-binary.tar.gz refuses it (403 Forbidden); try again."
+    states = {"cifar10": Fetch(problem=problem)}
+    monkeypatch.setattr(fetch_data, "fetched", lambda settings, name: states.get(name, Fetch()))
+    folder = load_settings().datasets / "cifar10"
+    folder.mkdir(parents=True)
+    (folder / "cifar-10-binary.tar.gz.part").write_bytes(b"half")
+    test = app(PAGE)
+    assert problem in test.error[0].value.replace("\\", "")
+    assert test.button(key="get_cifar10").label == "Go on with the download"
+    assert "partly here" in words(test)
+
+
+def test_a_missing_set_closely_says_how_to_place_it(app, store):
+    test = app(PAGE, set="celeba")
+    assert not test.exception
+    assert str(load_settings().datasets / "celeba") in plain_words(test)
+    assert {row["file"] for row in test.dataframe[0].value.to_dict("records")} == {
+        file.name for file in DATASETS["celeba"].files
+    }
+
+
+def test_a_published_set_closely_from_its_own_archive(app, store):
+    folder = load_settings().datasets / "cifar100"
+    folder.mkdir(parents=True)
+    cifar100_archive(folder / DATASETS["cifar100"].files[0].name, per_class=2, test_per_class=1)
+    test = app(PAGE, set="cifar100", sample_part="training part", sample_count="24")
+    assert not test.exception
+    assert not test.error
+    assert "100 classes" in words(test)
+    rows = test.dataframe[0].value.to_dict("records")
+    assert len(rows) == 100
+    assert {(row["training"], row["held out"]) for row in rows} == {(2, 1)}
+    assert "24 images, the first 12 shown" in words(test)
+    pictures = next(element.proto.body for element in test.get("html") if "<figure" in element.proto.body)
+    assert pictures.count("<figure") == 12
+
+
+def test_a_list_takes_the_very_same_images(app, store):
+    from core.images.dataset import DataChoice
+    from core.images.datasets import open_dataset
+    from core.images.sampling import choose, write_list
+
+    dataset = open_dataset("lfw", load_settings())
+    choice = DataChoice("lfw", part="test", count=5, seed=3)
+    names = [dataset.entries[place].name for place in choose(dataset, choice)]
+    test = app(PAGE, set="lfw", sample_by="a list")
+    test.file_uploader(key="sample_list_file").upload("five.csv", write_list(dataset, choice).encode()).run()
+    assert not test.exception
+    pictures = next(element.proto.body for element in test.get("html") if "<figure" in element.proto.body)
+    assert [pictures.index(name) for name in names] == sorted(pictures.index(name) for name in names)
+    assert pictures.count("<figure") == 5
+
+
+def test_a_file_that_is_no_list_is_refused_in_a_sentence(app, store):
+    test = app(PAGE, set="lfw", sample_by="a list")
+    test.file_uploader(key="sample_list_file").upload("x.csv", b"name\nnobody\n").run()
+    assert not test.exception
+    assert "no picture called" in test.error[0].value
+
+
+@pytest.mark.parametrize("value", ["imagnet", "../../etc", "<b>", ""])
+def test_a_link_to_no_set_is_one_sentence(app, store, value):
+    test = app(PAGE, set=value)
+    assert not test.exception
+    assert len(test.error) == 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "parquet"])
+def test_own_files_that_are_not_there_are_one_sentence(app, store, kind):
+    test = app(PAGE)
+    test.button_group(key="own_kind").set_value(kind).run()
+    test.text_input(key="own_path").set_value("/no/such/place").run()
+    assert not test.exception
+    assert len(test.error) == 1
+    assert "/no/such/place" in test.error[0].value.replace("\\", "")
