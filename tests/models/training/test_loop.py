@@ -12,9 +12,10 @@ from core.errors import UserError
 from core.models.build import build_model
 from core.models.spec import ModelSpec
 from core.models.training import draws
-from core.models.training.loop import fit, steps_per_epoch
+from core.models.training.loop import fit
 from core.models.training.progress import TrainingCancelled
 from core.models.training.recipe import Recipe
+from core.models.training.schedule import steps_per_epoch
 from core.models.training.simple import normalised
 from tests.models.training.helpers import COUNT, LENET, NORMED, PLAIN, Told, checkpoint_at, data, train
 
