@@ -133,4 +133,4 @@ def _about(what: str, call: Callable[[], object]) -> None:
     try:
         call()
     except UserError as error:
-        raise UserError(f"{error} (in {what})") from None
+        raise UserError(f"{str(error).rstrip('.')} (in {what}).") from None

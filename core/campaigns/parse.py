@@ -185,9 +185,8 @@ def _recipe(numbered: tuple[int, Any]) -> Training:
     checkpoints = table.listed("checkpoints", int, "epochs")
     own = {key: value for key, value in table.values.items() if key not in ("name", "trained", "checkpoints")}
     if not trained and (own or checkpoints):
-        raise UserError(
-            f"{table.where} is not trained, so it takes no {min([*own, *checkpoints], key=str)}; remove it."
-        )
+        key = min([*own, *(["checkpoints"] if checkpoints else [])])
+        raise UserError(f"{table.where} is not trained, so it takes no {key}; remove it.")
     return Training(name, _within(table, lambda: Recipe.from_dict(own)) if trained else None, checkpoints)
 
 
@@ -218,7 +217,7 @@ def _within(table: Table, read: Any) -> Any:
     try:
         return read()
     except UserError as error:
-        raise UserError(f"{error} (in {table.where})") from None
+        raise UserError(f"{str(error).rstrip('.')} (in {table.where}).") from None
 
 
 def _shown(value: object) -> str:

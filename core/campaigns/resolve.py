@@ -73,7 +73,7 @@ def _resolved(data: Data, settings: Settings, campaign: Campaign) -> Resolved:
         train_images = len(choose(dataset, data.train_choice)) if trains else 0
         originals = len(choose(dataset, data.originals_choice))
     except UserError as error:
-        raise UserError(f"{error} (data set {safe_text(data.name)!r} of the campaign)") from None
+        raise UserError(f"{str(error).rstrip('.')} (data set {safe_text(data.name)!r} of the campaign).") from None
     channels = data.channels or usual.channels
     mean, std = data.mean or usual.mean, data.std or usual.std
     if len(mean) != channels:

@@ -60,8 +60,8 @@ def check_room(size: Size, home: Path) -> None:
     free = free_bytes(home)
     if free < size.disk + SPARE_BYTES:
         raise UserError(
-            f"This campaign writes about {gib(size.disk)} and {gib(free)} are free in {home}; make room, or attack fewer "
-            "originals."
+            f"This campaign writes about {gib(size.disk)} and {gib(free)} are free in {home}; make room, or attack "
+            "fewer originals."
         )
 
 

@@ -38,7 +38,7 @@ def check_campaign(store: Store, campaign: Campaign) -> dict[str, Resolved]:
         try:
             _check(store, setting, found[setting.data.name])
         except UserError as error:
-            raise UserError(f"{error} (setting {one.title})") from None
+            raise UserError(f"{str(error).rstrip('.')} (setting {one.title}).") from None
     return found
 
 

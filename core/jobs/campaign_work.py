@@ -34,7 +34,7 @@ UNREADABLE = (ValueError, LookupError, TypeError, OSError)  # what a broken row 
 
 
 def advance(store: Store, beat: Beat = still) -> bool:
-    """Bring every running campaign on by one step: ask for a training or an attack, or end it. True if anything was done.
+    """Bring every running campaign on by one step: ask for a training or attack, or end it. True if anything was done.
 
     Cheap where there is nothing to do: one query. Preparing an attack decodes its originals; `beat` is called before,
     and may raise Interrupted.
@@ -47,7 +47,8 @@ def advance(store: Store, beat: Beat = still) -> bool:
     fresh = [row.id for row in found if row.state == "queued"]
     if fresh:
         _start(store, fresh)
-    return any([_advance(store, row.id, row.payload, beat) for row in found])
+    moved = [_advance(store, row.id, row.payload, beat) for row in found]
+    return any(moved)
 
 
 def _start(store: Store, ids: list[int]) -> None:

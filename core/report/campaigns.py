@@ -1,4 +1,4 @@
-"""What pages and the command line read about campaigns: how far each is, and each of its settings. Rows only, no torch."""
+"""What pages and the command line read about campaigns: how far each is, setting by setting. Rows only, no torch."""
 
 from __future__ import annotations
 

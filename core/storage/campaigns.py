@@ -102,4 +102,4 @@ def setting_states(store: Store, campaign_id: int) -> list[SettingState]:
     )
     with store.database.read() as connection:
         rows: list[list[Any]] = [list(row) for row in connection.execute(statement)]
-    return [SettingState(*row[:3], json.loads(row[3]), *row[4:]) for row in rows]
+    return [SettingState(*[*row[:3], json.loads(row[3]), *row[4:]]) for row in rows]

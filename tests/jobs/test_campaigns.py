@@ -30,6 +30,7 @@ from tests.jobs.conftest import job_row, outcome
 
 jobs = schema.jobs
 QUICK = Recipe(epochs=2, batch_size=8, augment="none")
+PRIVATE = Training("private", replace(QUICK, defence="dp-sgd"))
 ATTACK = AttackChoice("ig", "inverting-gradients", {"steps": 20}, controls=0)
 PRESETS = (Victim("a", preset="lenet"), Victim("b", preset="mlp"))
 
@@ -51,7 +52,7 @@ def counts(store: Store) -> dict[str, int]:
     """Jobs of each kind."""
     with store.database.read() as connection:
         rows = connection.execute(select(jobs.c.kind, func.count()).group_by(jobs.c.kind))
-        return {kind: number for kind, number in rows}
+        return {row[0]: row[1] for row in rows}
 
 
 def finish(store: Store, job: int, state: str = "done", error: str | None = None) -> None:
@@ -74,11 +75,11 @@ def test_a_campaign_is_stored_whole_and_asked_once(store: Store):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"data": (Data("p", "phtos"),)}, "no data set called 'phtos'; did you mean photos.*data set 'p' of the campaign"),
+        ({"data": (Data("p", "phtos"),)}, "'phtos'; did you mean photos.*data set 'p' of the campaign"),
         ({"data": (Data("p", "photos", originals=Originals(count=99)),)}, "99 images were asked for"),
         ({"threats": (Threat("t", ThreatModel(batch_size=4)),)}, "do not fill updates of 4.*setting one"),
         ({"victims": (Victim("v", model=7),)}, "no model 7 in this store, which victim 'v' names"),
-        ({"victims": (Victim("v", "resnet20-4"),), "recipes": (Training("r", replace(QUICK, defence="dp-sgd")),)}, "take resnet20-4-gn"),
+        ({"victims": (Victim("v", "resnet20-4"),), "recipes": (PRIVATE,)}, "take resnet20-4-gn"),
         ({"victims": tuple(Victim(str(n), "lenet", init_seed=n) for n in range(501))}, "501 settings.*confirm"),
     ],
 )  # fmt: skip

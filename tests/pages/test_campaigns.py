@@ -62,7 +62,8 @@ def test_a_missing_data_set_says_how_to_get_it(app):
 def test_more_than_500_settings_are_asked_first(app, store):
     test = app(PAGE)
     many = "\n".join(f'[[victims]]\nname = "v{n}"\narchitecture = "lenet"\ninit_seed = {n}\n' for n in range(501))
-    plan = f'name = "many"\n[[data]]\ndataset = "photos"\noriginals = {{ count = 2 }}\n{many}\n[[recipes]]\nname = "r"\nbatch_size = 8\n'
+    data = '[[data]]\ndataset = "photos"\noriginals = { count = 2 }\n'
+    plan = f'name = "many"\n{data}{many}\n[[recipes]]\nname = "r"\nbatch_size = 8\n'
     test.text_area(key="campaign_toml").set_value(plan + '[[attacks]]\nattack = "dlg"\n').run()
     assert not test.exception
     assert test.button(key="campaign_launch").disabled
