@@ -1,8 +1,8 @@
 """Write what is known of torchvision's models without torch: `python -m benchmarks.pretrained_table`.
 
 assets/weights/torchvision.json: the ImageNet weights that torchvision publishes for each model (file, size,
-licence), from its own records; assets/weights/parameters.json: how many numbers each has, counted on the meta device at two values
-of whatever the count depends on (classes, channels, and a ViT's image size).
+licence), from its own records; assets/weights/parameters.json: how many numbers each has, counted on the meta device
+at two values of whatever the count depends on (classes, channels, and a ViT's image size).
 """
 
 import json

@@ -69,9 +69,7 @@ def _write(text_key: str) -> None:
             name="My campaign",
             data=tuple(Data(name, name, originals=originals) for name in state["form_data"]),
             victims=tuple(Victim(CATALOGUE[name].title, name) for name in state["form_victims"]),
-            recipes=tuple(
-                Training(name, replace(PAPER_RECIPES[name], **how)) for name in state["form_recipes"]
-            ),
+            recipes=tuple(Training(name, replace(PAPER_RECIPES[name], **how)) for name in state["form_recipes"]),
             threats=tuple(_threat(name) for name in state["form_defences"]),
             attacks=tuple(AttackChoice(ATTACKS[name].title, name) for name in state["form_attacks"]),
         )

@@ -52,6 +52,8 @@ def _panel(campaign_id: int) -> None:
     view = _view(campaign_id)
     if st.session_state.get("campaign_live") and not view.row.live:
         st.rerun()
+    if view.row.live:
+        _shared.keep_runner()
     row = view.row
     with st.container(border=True, key="campaign_panel"):
         st.markdown(f"**Campaign {row.id}: {_shared.plain(row.title)}** {_shared.state_badge(row.state)}")

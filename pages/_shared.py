@@ -146,11 +146,16 @@ def start_runner() -> None:
         st.sidebar.error(plain(str(failure)), icon=":material/error:")
 
 
+def keep_runner() -> None:
+    """Have a runner live while a page watches what takes hours: a killed one is replaced. Cheap; writes nothing."""
+    chosen = settings()
+    _runner(chosen, str(chosen.home), chosen.database_url)
+
+
 def wake_runner() -> None:
     """After a job was queued: look again for a living runner now."""
     _runner.clear()
-    chosen = settings()
-    _runner(chosen, str(chosen.home), chosen.database_url)
+    keep_runner()
 
 
 def guest_name() -> str:

@@ -98,12 +98,10 @@ def composer() -> None:
     )
 
 
-def watched() -> None:
+def watched(wanted: int) -> None:
     """The campaign of ?campaign=: its bar and settings, then its results."""
-    wanted = _shared.query_number("campaign")
-    if wanted is None:
-        return
     view = view_of(_shared.get_store(), wanted)
+    st.page_link(PAGE, label="Define another campaign", icon=":material/add:")
     already_there(wanted)
     _campaign_watch.panel(view)
     _campaign_watch.results(view)
@@ -141,6 +139,9 @@ _shared.header(
 )
 with _shared.user_errors():
     with _links.link_errors(PAGE, "Campaigns"):
-        watched()
-    composer()
+        asked = _shared.query_number("campaign")
+        if asked is not None:
+            watched(asked)
+    if asked is None:
+        composer()
     history()

@@ -151,7 +151,8 @@ def _work(store: "Store", campaign_id: int) -> None:
     try:
         while view_of(store, campaign_id).row.live:
             if living_runner(store.settings) is None:
-                run_jobs(store.settings, until_idle=True)
+                if run_jobs(store.settings, until_idle=True):
+                    raise KeyboardInterrupt  # what was begun goes on from its checkpoint the next time
             if view_of(store, campaign_id).row.state == "paused":
                 raise UserError(f"Campaign {campaign_id} was paused; `campaign run` or `campaign resume` goes on.")
             over.wait(WATCH_SECONDS)

@@ -125,6 +125,11 @@ def fetch_file(
             _check(file, part)
             part.replace(target)
             _mark_file(part).unlink(missing_ok=True)
+    except (Refused, Stopped):
+        if part.stat().st_size == 0:
+            part.unlink()
+            _mark_file(part).unlink(missing_ok=True)
+        raise
     except OSError as error:
         if error.errno in FULL:
             raise UserError(

@@ -1,7 +1,7 @@
 """Published data sets: what they are, whose rules they come under, and which files of theirs go where. No torch.
 
 The records lie in assets/datasets/datasets.json. Checksums are the publishers' own where they state one; else
-those that torchvision and TensorFlow Datasets check the same files with.
+those that torchvision, scikit-learn and TensorFlow Datasets check the same files with.
 """
 
 from __future__ import annotations

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from core.jobs.launch import environment_of
+from core.models.pretrained import PRETRAINED
 from core.models.weights import WEIGHTS
 from core.registry import look_up
 from core.settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "core.jobs.fetch_child")
+PRETRAINED_NAMES = {record.name: architecture for architecture, record in PRETRAINED.items()}
 SAID_FOR = 3600.0  # seconds for which a failure is shown
 _children: dict[tuple[Path, str], subprocess.Popen[bytes]] = {}  # of this process
 
@@ -40,8 +42,12 @@ class Fetch:
 
 
 def start(settings: Settings, name: str) -> None:
-    """Begin to fetch the file, unless that is under way. UserError for a name that there is not."""
-    look_up(WEIGHTS, name, "pretrained weights")
+    """Begin to fetch the file, unless that is under way. UserError for a name that there is not.
+
+    name: of a metric's weights, or NAME-imagenet for what a training of torchvision's NAME may start from.
+    """
+    if name not in PRETRAINED_NAMES:
+        look_up(WEIGHTS, name, "pretrained weights")
     begin(settings, name, [*COMMAND, name])
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from core.jobs.fetch import PRETRAINED_NAMES
+from core.models.pretrained import find_pretrained
 from core.models.weights import MissingWeights, find_weights
 from core.settings import Settings, load_settings
 
@@ -53,7 +55,10 @@ def fetch(settings: Settings, name: str, report: Path) -> None:
             write(report, {"bytes": so_far, "total": total})
 
     try:
-        found = find_weights(name, settings, download=True, progress=progress)
+        if name in PRETRAINED_NAMES:
+            found = find_pretrained(PRETRAINED_NAMES[name], settings, download=True, progress=progress)
+        else:
+            found = find_weights(name, settings, download=True, progress=progress)
         outcome = {"problem": found.reason} if isinstance(found, MissingWeights) else {"done": True}
     except UserError as error:
         outcome = {"problem": str(error)}

@@ -214,8 +214,9 @@ class Runner:
             return None
         except EXPECTED as error:  # one bad row must not take the runner down, and with it every other job
             log.warning("job %d cannot be run", row.id, exc_info=True)
+            state = "paused" if out_of_space(error) else "failed"
             with self.store.database.write() as connection:
-                let_go(connection, row.id, self.owner, "failed", sentence_of(error))
+                let_go(connection, row.id, self.owner, state, sentence_of(error))
             return None
 
     def _look_after(self, job_id: int) -> str:
@@ -258,15 +259,17 @@ class Runner:
         time.sleep(POLL_SECONDS)
 
 
-def run_jobs(settings: Settings, *, until_idle: bool = False) -> None:
+def run_jobs(settings: Settings, *, until_idle: bool = False) -> bool:
     """Hold the home's lock and run its jobs; SIGTERM and SIGINT let the job go, to be resumed from its checkpoint.
 
+    Returns whether it was told to end so, or its home is gone, rather than ran out of jobs.
     Raises UserError when another runner lives, or the store or the executor cannot be had.
     """
     with runner_lock(settings):
         runner = Runner(open_store(settings))
         with _signals(runner):
             runner.run(until_idle=until_idle)
+        return runner.ending
 
 
 @contextmanager

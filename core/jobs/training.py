@@ -1,7 +1,6 @@
 """From a chosen recipe to a stored training, and from a training to the models that came of it. No torch."""
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,9 +24,9 @@ from core.models.training.recipe import PAPER_RECIPES, Recipe
 from core.registry import look_up
 from core.settings import Settings
 from core.storage.schema import models
+from core.storage.space import enough_space
 from core.storage.store import Store
 
-SPARE_BYTES = 256 << 20  # of the disk that a training leaves free
 GUESSED_PARAMETERS = 30_000_000  # of an architecture whose size is not known without building it
 TITLE = "train "  # a training's title begins so; what follows names its models
 
@@ -206,13 +205,8 @@ def _check_room(settings: Settings, spec: ModelSpec, recipe: Recipe, images: int
             f"most {MOST_BYTES >> 30} GiB; choose fewer images or a smaller size."
         )
     # the weights of each kept epoch and the last; two checkpoints at once, each with the optimiser's own numbers
-    needed = pixels + weights_bytes(spec) * (len(recipe.kept) + 1 + 2 * 3) + SPARE_BYTES
-    free = shutil.disk_usage(settings.home if settings.home.is_dir() else settings.home.anchor).free
-    if free < needed:
-        raise UserError(
-            f"This training needs about {needed / 2**30:.1f} GiB of disk and {free / 2**30:.1f} GiB are free in "
-            f"{settings.home}; make room, keep fewer epochs or choose fewer images."
-        )
+    needed = pixels + weights_bytes(spec) * (len(recipe.kept) + 1 + 2 * 3)
+    enough_space(settings.home, needed, "This training")
 
 
 def _trained(row: Row[Any]) -> TrainedModel:

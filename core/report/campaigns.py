@@ -194,7 +194,9 @@ def _left(found: Sequence[SettingRow], shares: dict[int, float], paces: dict[str
         scorings += 1.0
     if (trainings and "train" not in paces) or (attacks and "attack" not in paces) or "score" not in paces:
         return None
-    return sum(trainings.values()) * paces.get("train", 0) + attacks * paces.get("attack", 0) + scorings * paces["score"]
+    return (
+        sum(trainings.values()) * paces.get("train", 0) + attacks * paces.get("attack", 0) + scorings * paces["score"]
+    )
 
 
 def elapsed(row: CampaignRow) -> float | None:

@@ -1,6 +1,5 @@
 """The grid: its order, its size before it is made, what is left out, what is attacked of a training."""
 
-
 import pytest
 
 from core.campaigns.plan import AttackChoice, Campaign, Data, Setting, Skip, Threat, Training, Victim, count, expand
@@ -13,7 +12,13 @@ DLG, IDLG = AttackChoice("dlg", "dlg"), AttackChoice("idlg", "idlg")
 
 
 def plan(**changes: object) -> Campaign:
-    values: dict = {"name": "c", "data": (Data("photos", "photos"),), "victims": (TRAINED,), "attacks": (DLG,), **changes}
+    values: dict = {
+        "name": "c",
+        "data": (Data("photos", "photos"),),
+        "victims": (TRAINED,),
+        "attacks": (DLG,),
+        **changes,
+    }
     return Campaign(**values)
 
 
@@ -73,7 +78,9 @@ def test_as_trained_puts_the_training_s_augmentation_before_the_defences():
 
 
 def test_checkpoints_are_kept_by_the_training():
-    one = Setting(0, "", Data("d", "photos"), TRAINED, Training("r", Recipe(keep_epochs="7"), (9, 3)), 3, Threat("t"), DLG)
+    one = Setting(
+        0, "", Data("d", "photos"), TRAINED, Training("r", Recipe(keep_epochs="7"), (9, 3)), 3, Threat("t"), DLG
+    )
     assert one.recipe is not None
     assert one.recipe.kept == (3, 7, 9)
 

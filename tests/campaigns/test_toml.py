@@ -80,7 +80,10 @@ def test_a_slip_is_one_sentence(old: str, new: str, sentence: str | None):
 @pytest.mark.parametrize(
     ("table", "sentence"),
     [
-        ("[[threats]]\nname = 't'\ndefences = ['clp']", r"no defence called 'clp'; did you mean clip.*\[\[threats\]\] number 1"),
+        (
+            "[[threats]]\nname = 't'\ndefences = ['clp']",
+            r"no defence called 'clp'; did you mean clip.*\[\[threats\]\] number 1",
+        ),
         ("[[threats]]\nname = 't'\nbatch_size = 0", "1 to 128 images, not 0.*threat 't'"),
         ("[[threats]]\nname = 't'\nupdate = 'gradient'", "update is one of gradients, weights, none"),
         ("[[threats]]\nname = 't'\nadaptive = 1", "adaptive in .* is true or false"),
@@ -139,7 +142,9 @@ def some(draw: random.Random) -> Campaign:
                 seed=draw.randrange(9),
                 held_out=draw.random(),
                 train=TrainPart(maybe(5), maybe(6)),
-                originals=Originals(draw.choice(["train", "test"]), maybe(7), maybe(8), draw.choice([(), ("x", "y\\")])),
+                originals=Originals(
+                    draw.choice(["train", "test"]), maybe(7), maybe(8), draw.choice([(), ("x", "y\\")])
+                ),
             )
             for name in names[: draw.randint(1, 3)]
         ),
@@ -152,9 +157,7 @@ def some(draw: random.Random) -> Campaign:
             Training(name, recipe, (1, 9) if recipe and draw.random() < 0.5 else ())
             for name, recipe in zip(names, recipes, strict=True)
         ),
-        threats=tuple(
-            Threat(name, model, draw.random() < 0.5) for name, model in zip(names, threats, strict=True)
-        ),
+        threats=tuple(Threat(name, model, draw.random() < 0.5) for name, model in zip(names, threats, strict=True)),
         attacks=(AttackChoice(names[0], "dlg", {"iterations": draw.randint(1, 9)}, draw.randrange(4)),),
         skip=draw.choice([(), (Skip(victim=names[0]), Skip(recipe=names[1], attack=names[0]))]),
     )

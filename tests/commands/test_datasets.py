@@ -1,5 +1,6 @@
 """`python -m core datasets`."""
 
+import argparse
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from core.__main__ import main
+from core.commands import audit
 from core.images.datasets import DATASETS, open_dataset
 from core.images.published import DataFile
 from core.settings import load_settings
@@ -88,3 +90,15 @@ def test_sample_of_a_folder_and_bad_wishes(home: Path, tmp_path: Path, capsys: p
     ):
         assert main(["datasets", "sample", f"folder:{folder}", *wish, *out]) == 1
         assert sentence in capsys.readouterr().err
+
+
+def test_an_audit_takes_a_data_set_by_name_and_by_list(archive: Path, tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    audit.add_arguments(parser)
+    flags = ["--model", "lenet", "--num-classes", "100", "--images", "cifar100", "--attack", "dlg"]
+    drawn = audit._request(parser.parse_args([*flags, "--limit", "8", "--seed", "3"]))
+    assert [one.name[:6] for one in drawn.prepared] == ["train-"] * 8
+    assert all((one.label, one.label_source) == (int(one.name[6:]), "dataset") for one in drawn.prepared)
+    assert main(["datasets", "sample", "cifar100", "--count", "2", "--out", str(tmp_path / "list.csv")]) == 0
+    listed = audit._request(parser.parse_args([*flags, "--images-list", str(tmp_path / "list.csv")]))
+    assert [one.name for one in listed.prepared] == (tmp_path / "list.csv").read_text().splitlines()[5:]

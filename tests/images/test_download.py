@@ -118,6 +118,7 @@ def test_nobody_listening_is_one_sentence(tmp_path: Path) -> None:
     file = DataFile("file.bin", "http://127.0.0.1:9/file.bin", "md5:" + "0" * 32, 10)
     with pytest.raises(Refused, match=r"file\.bin could not be downloaded .*; check the connection and try again"):
         fetch_file(file, tmp_path / "file.bin", pause=0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_said_before_and_during(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

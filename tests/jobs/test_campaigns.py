@@ -56,7 +56,9 @@ def counts(store: Store) -> dict[str, int]:
 
 def finish(store: Store, job: int, state: str = "done", error: str | None = None) -> None:
     with store.database.write() as connection:
-        connection.execute(update(jobs).where(jobs.c.id == job).values(state=state, error=error, started=1.0, finished=2.0))
+        connection.execute(
+            update(jobs).where(jobs.c.id == job).values(state=state, error=error, started=1.0, finished=2.0)
+        )
 
 
 def test_a_campaign_is_stored_whole_and_asked_once(store: Store):
@@ -271,7 +273,9 @@ def test_kill_9_of_the_runner_ends_in_the_undisturbed_table(store: Store, tmp_pa
     assert job_row(store, campaign).state == "done"
     assert counts(store) == {"campaign": 1, "train": 2, "attack": 2, "score": 2}
 
-    calm = open_store(load_settings({**environment, "SEMSIGHT_HOME": str(tmp_path / "calm"), "SEMSIGHT_DATABASE_URL": ""}))
+    calm = open_store(
+        load_settings({**environment, "SEMSIGHT_HOME": str(tmp_path / "calm"), "SEMSIGHT_DATABASE_URL": ""})
+    )
     again = submit_campaign(calm, plan()).job_id
     Runner(calm).run(until_idle=True)
     table = results(store, campaign)

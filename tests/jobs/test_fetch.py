@@ -145,3 +145,23 @@ def test_an_old_failure_is_forgotten_and_a_name_that_is_none_is_refused(
     assert fetched(settings, NAME) == Fetch()
     with pytest.raises(UserError, match="no pretrained weights called"):
         start(settings, "../../etc/passwd")
+
+
+def test_imagenet_weights_are_fetched_by_their_own_name(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from torchvision.models import get_model
+
+    from core.models.pretrained import PRETRAINED, where_found
+
+    architecture, report = "shufflenet_v2_x0_5", tmp_path / "report.json"
+    draft = tmp_path / "draft.pth"
+    torch.save(get_model(architecture, weights=None).state_dict(), draft)
+    path = draft.rename(tmp_path / f"shuffle-{hashlib.sha256(draft.read_bytes()).hexdigest()[:8]}.pth")
+    monkeypatch.setitem(PRETRAINED, architecture, replace(PRETRAINED[architecture], url=path.as_uri()))
+    fetch_child.fetch(settings, f"{architecture}-imagenet", report)
+    assert json.loads(report.read_text()) == {"done": True}
+    assert where_found(architecture, settings) == settings.weights / f"{architecture}-imagenet.safetensors"
+    with pytest.raises(UserError, match="no pretrained weights called"):
+        start(settings, "shufflenet-imagenet")

@@ -46,13 +46,12 @@ class Index:
 class Opened:
     """A data set over an Index and a reader; implements core.images.dataset.DataSet."""
 
-    def __init__(self, name: str, title: str, index: Index, reader: Reader, notes: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, title: str, index: Index, reader: Reader) -> None:
         if not index.names:
             raise UserError(f"The data set {title} holds no picture; check where its files come from.")
         self.name = name
         self.title = title
         self.index = index
-        self.notes = tuple(notes)  # sentences that an auditor should see
         self._reader = reader
 
     @property

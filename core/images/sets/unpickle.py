@@ -1,13 +1,16 @@
 """Pickles of CIFAR's python archives, read with nothing but dicts, lists, texts, bytes, numbers and uint8 arrays.
 
-An Unpickler whose find_class knows four names of numpy and one of codecs, each answered by a function of our own: no
-foreign function is ever called. (The archives were written by Python 2 and numpy 1; numpy._core is numpy 2's name.)
+An Unpickler that knows only the opcodes that such values need, and whose find_class knows three names of numpy and one
+of codecs, each answered by something of our own: no foreign function is ever called. It is pickle's own in Python,
+because the one in C makes room for as many memo entries as an opcode's number says: four bytes of a file cost gigabytes
+(measured). The archives were written by Python 2 and numpy 1; numpy._core is numpy 2's name.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
+import struct
 from typing import Any
 
 import numpy as np
@@ -57,7 +60,30 @@ class _Marker:
     """Stands for the class numpy.ndarray where it is only named."""
 
 
-class _Strict(pickle.Unpickler):
+OPCODES = (
+    *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.GLOBAL, pickle.REDUCE),
+    *(pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.INT, pickle.LONG, pickle.LONG1),
+    *(pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.BINBYTES, pickle.SHORT_BINBYTES),
+    *(pickle.STRING, pickle.BINSTRING, pickle.SHORT_BINSTRING, pickle.UNICODE, pickle.BINUNICODE),
+    *(pickle.DICT, pickle.EMPTY_DICT, pickle.SETITEM, pickle.SETITEMS),
+    *(pickle.LIST, pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS),
+    *(pickle.TUPLE, pickle.EMPTY_TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
+    *(pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT, pickle.GET, pickle.BINGET, pickle.LONG_BINGET),
+)
+
+
+class _Strict(pickle._Unpickler):
+    dispatch = {opcode[0]: pickle._Unpickler.dispatch[opcode[0]] for opcode in OPCODES}  # noqa: RUF012 (pickle's own)
+    stack: list[Any]
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        if not isinstance(self.stack[-1], _Array | _Dtype):
+            raise pickle.UnpicklingError("a state of something else than an array")
+        self.stack[-1].__setstate__(state)
+
+    dispatch[pickle.BUILD[0]] = load_build  # type: ignore[assignment]
+
     def find_class(self, module: str, name: str) -> Any:
         if module in NUMPY:
             found: dict[str, Any] = {"_reconstruct": _reconstruct, "ndarray": _Marker, "dtype": _Dtype}
@@ -78,7 +104,7 @@ def strict_load(data: bytes, filename: str) -> dict[str, Any]:
         return {_key(key): _plain(value) for key, value in loaded.items()}
     except (
         *(pickle.UnpicklingError, ValueError, TypeError, EOFError, AttributeError, IndexError, KeyError),
-        *(OverflowError, MemoryError, ImportError, UnicodeDecodeError, RecursionError),
+        *(OverflowError, MemoryError, ImportError, struct.error, UnicodeDecodeError, RecursionError),
     ) as error:
         raise UserError(
             f"{filename} holds more than plain lists and 8-bit arrays, or is damaged ({str(error)[:100]}); it was not "
@@ -95,11 +121,11 @@ def _key(key: object) -> str:
 
 
 def _plain(value: object) -> Any:
-    """The value with arrays in place of their stand-ins; UnpicklingError for any other kind."""
+    """The value with an array in place of its stand-in; UnpicklingError for any other kind, and for lists in lists."""
     if isinstance(value, _Array):
         return value.value
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
+    if isinstance(value, list) and all(one is None or isinstance(one, int | str | bytes) for one in value):
+        return value
     if value is None or isinstance(value, int | str | bytes):
         return value
     raise pickle.UnpicklingError(f"a {type(value).__name__}")

@@ -11,7 +11,7 @@ from core.models.spec import ModelSpec
 from core.models.training.privacy import LEAST_NOISE
 from core.models.training.recipe import Recipe
 
-GROUPNORM = {"convnet": "convnet-gn", "resnet20-4": "resnet20-4-gn"}
+GROUPNORM = "-gn"  # ends the name of an architecture's variant with GroupNorm
 WITH_MOMENTUM = ("sgd", "rmsprop")
 
 
@@ -79,8 +79,8 @@ def _check_kept(recipe: Recipe) -> None:
 def _check_private(recipe: Recipe, spec: ModelSpec) -> None:
     architecture = CATALOGUE[spec.architecture]
     if architecture.batchnorm:
-        other = GROUPNORM.get(spec.architecture)
-        instead = f"take {other}" if other else f"take one with GroupNorm, such as {' or '.join(GROUPNORM.values())}"
+        other = spec.architecture + GROUPNORM
+        instead = f"take {other if other in CATALOGUE else 'one with GroupNorm, such as convnet-gn or resnet20-4-gn'}"
         raise UserError(
             f"DP-SGD needs gradients of single images, and {architecture.title} mixes the images of a batch by "
             f"BatchNorm; {instead}."

@@ -175,6 +175,10 @@ class Harm:
         python2_pickle({b"data": np.zeros((3, 3), dtype=np.uint8)})[:-8],
         b"cbuiltins\neval\n(S'1'\ntR.",
         b"\x80\x02}(U\x01acnumpy\nload\nu.",
+        b"\x80\x02}U\x01ar\xff\xff\xff\x7f",  # a memo of two thousand million entries
+        b"\x80\x02}U\x01a](]h\x00eu.",
+        b"\x80\x05\x96\xff\xff\xff\xff\x0f\x00\x00\x00.",  # a bytearray of 64 GiB
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n}U\x01aK\x01sb.",  # a state for a function
         b"",
     ],
 )

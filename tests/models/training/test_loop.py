@@ -206,10 +206,10 @@ def test_it_learns() -> None:
     labels = np.arange(64) % 4
     colours = np.array([[220, 40, 40], [40, 220, 40], [40, 40, 220], [200, 200, 200]])
     images = (colours[labels][:, None, None] + draw.integers(-40, 36, (64, 8, 8, 3))).astype(np.uint8)
-    recipe = Recipe(epochs=20, batch_size=16, schedule="cosine", label_smoothing=0.1, defence="prune")
-    spec = replace(NORMED, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    recipe = Recipe(epochs=8, batch_size=16, learning_rate=0.02, schedule="cosine", defence="prune")
+    spec = replace(LENET, architecture="mlp", arguments={"hidden": [32], "activation": "relu"})
     trained = fit(spec, images, labels, images, labels, recipe)
-    assert trained.rows[0].held_out_accuracy < 1
+    assert trained.rows[-1].train_loss < trained.rows[0].train_loss / 2
     assert trained.rows[-1].held_out_accuracy > 0.95
     assert trained.rows[-1].train_accuracy > 0.9
 
