@@ -108,7 +108,8 @@ def download(record: DataRecord) -> None:
         return
     if now.problem:
         st.error(_shared.plain(now.problem), icon=":material/error:")
-    read = st.checkbox("I have read the licence and its publisher's terms", key=f"read_{name}")
+    accepted = bool(st.session_state.get(f"accepted_{name}"))  # a widget that is not drawn meanwhile forgets
+    read = st.checkbox("I have read the licence and its publisher's terms", accepted, key=f"read_{name}")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Go on with the download" if begun(record) else "Download",
@@ -148,6 +149,7 @@ def placing(record: DataRecord) -> None:
 
 def start(name: str) -> None:
     """Callback of a button."""
+    st.session_state[f"accepted_{name}"] = True
     try:
         fetch_data.start(_shared.settings(), name)
     except (UserError, OSError) as error:

@@ -35,7 +35,7 @@ def table(entries: Sequence[ModelEntry]) -> None:
         return
     rows = [row(one) for one in found[:SHOWN]]
     config = {
-        "model": st.column_config.LinkColumn("model", display_text=r"#(.*)$", pinned=True, width=310),
+        "model": st.column_config.LinkColumn("model", display_text=r"#(.*)$", width=310),
         "parameters": st.column_config.NumberColumn("parameters", format="localized"),
         "accuracy": st.column_config.NumberColumn(
             "accuracy", format="percent", help="Share of held-out images that it classifies right."

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import attacks, cells, metric_cells, metrics
+from benchmarks import attacks, cells, metric_cells, metrics, training
 from benchmarks.overhead import Split, tell
 
 
@@ -98,3 +98,12 @@ def test_a_line_names_what_is_slower_and_what_failed(capsys):
     assert "| 1.25 |" in second
     assert not metrics.row("ms_ssim", 32, {}, options)  # below its minimum: no line at all
     assert capsys.readouterr().out == ""
+
+
+def test_training_is_timed_in_both_loops():
+    asked = argparse.Namespace(device="cpu", rounds=1, workers=0, ats=False)
+    found = training.compare("lenet", 64, asked)
+    assert [loop for loop, *_ in found] == ["plain", "SemSight"]
+    assert all(clock > 0 and work > 0 for _, clock, work, _ in found)
+    assert found[0][3] == 1.0
+    assert found[1][3] == found[1][2] / found[0][2]

@@ -39,13 +39,21 @@ def test_a_download_starts_only_after_the_licence_was_read(app, store, monkeypat
 def test_a_running_download_shows_how_far_it_is_and_can_be_cancelled(app, store, monkeypatch):
     stopped = []
     monkeypatch.setattr(fetch_data, "cancel", lambda settings, name: stopped.append(name))
-    states = {"cifar10": Fetch(True, 0.25, "40 of 162 MiB")}
+    states = {}
     monkeypatch.setattr(fetch_data, "fetched", lambda settings, name: states.get(name, Fetch()))
+    monkeypatch.setattr(
+        fetch_data, "start", lambda settings, name: states.update({name: Fetch(True, 0.25, "40 of 162 MiB")})
+    )
     test = app(PAGE)
+    test.checkbox(key="read_cifar10").check().run()
+    test.button(key="get_cifar10").click().run()
     assert not test.exception
     assert "40 of 162 MiB" in test.get("progress")[0].proto.text
     test.button(key="stop_cifar10").click().run()
     assert stopped == ["cifar10"]
+    states.clear()
+    test.run()
+    assert test.checkbox(key="read_cifar10").value  # nobody has to tick it again
 
 
 def test_a_failed_download_says_why_and_goes_on_from_what_came(app, store, monkeypatch):

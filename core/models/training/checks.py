@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from core.errors import UserError
 from core.images.policies import parse
 from core.models.catalogue import CATALOGUE, IMPRINT, check_spec, check_train_mode
@@ -40,6 +42,22 @@ def check_recipe(recipe: Recipe, spec: ModelSpec, count: int, device: str | None
         check_train_mode(spec, recipe.batch_size)
     if recipe.precision == "fp16" and device is not None and not device.startswith("cuda"):
         raise UserError("fp16 needs a CUDA GPU; on this device take fp32 or bf16.")
+
+
+def check_images(spec: ModelSpec, images: np.ndarray, labels: np.ndarray, which: str) -> None:
+    """Raise UserError for images that are not (N, H, W, C) uint8 of the model's size, or labels it has no class for."""
+    wanted = (len(labels), spec.height, spec.width, spec.channels)
+    if not len(labels) and which != "training":
+        return
+    if images.dtype != np.uint8 or images.shape != wanted:
+        raise UserError(
+            f"The {which} images must be 8-bit of shape {wanted} for this model, not {images.dtype} of {images.shape}."
+        )
+    if labels.dtype != np.int64 or labels.min() < 0 or labels.max() >= spec.num_classes:
+        raise UserError(
+            f"The {which} labels must be whole numbers from 0 to {spec.num_classes - 1} for this model; "
+            f"{labels.min()} to {labels.max()} came."
+        )
 
 
 def _check_optimiser(recipe: Recipe) -> None:

@@ -38,8 +38,8 @@ class Feed:
     def __init__(self, spec: ModelSpec, images: np.ndarray, labels: np.ndarray, recipe: Recipe, device: torch.device):
         self.recipe, self.device = recipe, device
         self.policies = parse(recipe.policies) if recipe.policies else []
-        self._images = torch.from_numpy(np.ascontiguousarray(images)).to(_home(images, device))
-        self._labels = torch.from_numpy(np.ascontiguousarray(labels)).to(device)
+        self._images = as_tensor(images).to(_home(images, device))
+        self._labels = as_tensor(labels).to(device)
         self._pads = (spec.height // PADDING_SHARE, spec.width // PADDING_SHARE)
         self._mean = torch.tensor(spec.mean, device=device)
         self._std = torch.tensor(spec.std, device=device)
@@ -67,6 +67,11 @@ class Feed:
     def normalised(self, pixels: Tensor) -> Tensor:
         """(B, H, W, C) uint8 on the device -> (B, C, H, W) float32 in memory order NHWC, divided by 255, normalised."""
         return pixels.float().div_(255).sub_(self._mean).div_(self._std).permute(0, 3, 1, 2)
+
+
+def as_tensor(array: np.ndarray) -> Tensor:
+    """A tensor on the array's memory, or on a copy where torch could not take it: strided, or not to be written."""
+    return torch.from_numpy(np.require(array, requirements=("C", "W")))
 
 
 def _home(images: np.ndarray, device: torch.device) -> torch.device:

@@ -16,22 +16,19 @@ from torch import Tensor, nn
 
 from core.errors import UserError
 from core.models.build import build_model
-from core.models.catalogue import CATALOGUE
 from core.models.spec import ModelSpec
 from core.models.training import draws, state
 from core.models.training.arithmetic import exact
-from core.models.training.checks import check_recipe
-from core.models.training.feed import Feed
-from core.models.training.privacy import private_steps
+from core.models.training.checks import check_images, check_recipe
+from core.models.training.feed import Feed, as_tensor
 from core.models.training.private import PrivateStepper
 from core.models.training.progress import EpochRow, Trained, TrainingCancelled, TrainingProgress
 from core.models.training.recipe import Recipe
-from core.models.training.schedule import learning_rate
+from core.models.training.schedule import learning_rate, steps_per_epoch
 from core.models.training.stepper import PlainStepper, Stepper
-from core.models.training.watch import LossWatch, Silent, diverged
+from core.models.training.watch import LossWatch, Silent, diverged, warnings_of
 
 HELD_OUT_BATCH = 256
-NEARLY_NO_GRADIENT = 0.01  # mean L2 of the last epoch: below it an update of this victim carries little
 
 
 def fit(
@@ -55,8 +52,8 @@ def fit(
     checkpoint, when progress asks for it.
     """
     check_recipe(recipe, spec, len(labels), device)
-    _check_images(spec, images, labels, "training")
-    _check_images(spec, held_images, held_labels, "held-out")
+    check_images(spec, images, labels, "training")
+    check_images(spec, held_images, held_labels, "held-out")
     if recipe.start == "imagenet" and weights is None:
         raise UserError("The recipe starts from ImageNet's weights, and none came; fetch them, or set start to drawn.")
     with exact():
@@ -68,16 +65,6 @@ def fit(
                 f"The training does not fit into the memory of {device}; lower batch_size (now {recipe.batch_size:,}), "
                 "or take a smaller model or smaller images."
             ) from error
-
-
-def steps_per_epoch(recipe: Recipe, spec: ModelSpec, count: int) -> int:
-    """Steps of an epoch. The last batch may be smaller; with BatchNorm one of a single image is left out."""
-    if recipe.defence == "dp-sgd":
-        return private_steps(recipe, count)
-    full, rest = divmod(count, recipe.batch_size)
-    if rest == 0 or (rest == 1 and CATALOGUE[spec.architecture].batchnorm):
-        return full
-    return full + 1
 
 
 @dataclass(frozen=True)
@@ -204,9 +191,9 @@ class _Training:
         self.model.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         for start in range(0, len(labels), HELD_OUT_BATCH):
-            part = np.ascontiguousarray(images[start : start + HELD_OUT_BATCH])
-            right = torch.from_numpy(labels[start : start + HELD_OUT_BATCH]).to(self.device)
-            logits = self.model(self.feed.normalised(torch.from_numpy(part).to(self.device)))
+            part = as_tensor(images[start : start + HELD_OUT_BATCH]).to(self.device)
+            right = as_tensor(labels[start : start + HELD_OUT_BATCH]).to(self.device)
+            logits = self.model(self.feed.normalised(part))
             loss = nn.functional.cross_entropy(logits, right, reduction="sum")
             sums += torch.stack([loss.double(), (logits.argmax(1) == right).sum().double()])
         self.model.train()
@@ -278,35 +265,7 @@ class _Training:
         self.rows = [EpochRow(**row) for row in header["rows"]]
 
 
-def warnings_of(recipe: Recipe, count: int, norm: float) -> list[str]:
-    """What speaks against trusting an audit of the victim, in sentences."""
-    found = []
-    if norm < NEARLY_NO_GRADIENT:
-        found.append(
-            f"The mean gradient norm of the last epoch is {norm:.2g}: updates of this victim carry little, so an "
-            "attack may fail for that reason alone."
-        )
-    if recipe.defence == "dp-sgd" and recipe.dp_delta >= 1 / count:
-        found.append(f"δ = {recipe.dp_delta:g} is not below 1 / {count:,} images: ε then promises little.")
-    return found
-
-
 def _in_layout(model: nn.Module) -> nn.Module:
     """Four-dimensional weights in memory order NHWC, which convolutions on the CPU and in half precision like best."""
     result: nn.Module = model.to(memory_format=torch.channels_last)
     return result
-
-
-def _check_images(spec: ModelSpec, images: np.ndarray, labels: np.ndarray, which: str) -> None:
-    wanted = (len(labels), spec.height, spec.width, spec.channels)
-    if not len(labels) and which != "training":
-        return
-    if images.dtype != np.uint8 or images.shape != wanted:
-        raise UserError(
-            f"The {which} images must be 8-bit of shape {wanted} for this model, not {images.dtype} of {images.shape}."
-        )
-    if labels.dtype != np.int64 or labels.min() < 0 or labels.max() >= spec.num_classes:
-        raise UserError(
-            f"The {which} labels must be whole numbers from 0 to {spec.num_classes - 1} for this model; "
-            f"{labels.min()} to {labels.max()} came."
-        )

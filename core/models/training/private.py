@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from core.errors import UserError
 from core.models.training import state
@@ -26,6 +28,20 @@ MOST_BYTES = {"cpu": 2**30, "cuda": 2**33}
 def _dense(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Opacus 1.6 gives wrong per-image gradients of a convolution whose input lies in memory order NHWC (measured)."""
     return tuple(tensor.contiguous() for tensor in inputs)
+
+
+class _AddNotInPlace(TorchFunctionMode):
+    """`y += x` makes a new tensor. torchvision's residual blocks add so to a layer's output, which a hook must keep."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        in_place = getattr(func, "__name__", "") == "add_"  # Python's += arrives as this
+        return (Tensor.add if in_place else func)(*args, **(kwargs or {}))
+
+
+def _adding(model: nn.Module) -> AbstractContextManager[object]:
+    """For torchvision's residual blocks alone: elsewhere a call of add_ may not look at what it returns."""
+    residual = any(type(layer).__module__ == "torchvision.models.resnet" for layer in model.modules())
+    return _AddNotInPlace() if residual else nullcontext()
 
 
 class PrivateStepper:
@@ -125,7 +141,8 @@ class PrivateStepper:
             images, labels = batch.images[part], batch.labels[part]
             self._optimiser.zero_grad(set_to_none=True)
             # Without this torch's hooks warn that no input of the first layer wants a gradient.
-            logits = self._model(images.requires_grad_())
+            with _adding(self._inner):
+                logits = self._model(images.requires_grad_())
             total = F.cross_entropy(logits, labels, label_smoothing=self._recipe.label_smoothing, reduction="sum")
             total.backward()  # type: ignore[no-untyped-call]
             gradients = [p.grad for p in self._inner.parameters() if p.grad is not None]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from core.models.catalogue import CATALOGUE
+from core.models.spec import ModelSpec
+from core.models.training.privacy import private_steps
 from core.models.training.recipe import Recipe
 
 STEP_FACTOR = 0.1
@@ -17,6 +20,16 @@ def milestones(epochs: int) -> tuple[int, ...]:
     74, 124 and 175 of 200. In epochs, not steps, because the paper's code counts so.
     """
     return tuple(place for place in (int(epochs // divisor) for divisor in DIVISORS) if place > 0)
+
+
+def steps_per_epoch(recipe: Recipe, spec: ModelSpec, count: int) -> int:
+    """Steps of an epoch. The last batch may be smaller; with BatchNorm one of a single image is left out."""
+    if recipe.defence == "dp-sgd":
+        return private_steps(recipe, count)
+    full, rest = divmod(count, recipe.batch_size)
+    if rest == 0 or (rest == 1 and CATALOGUE[spec.architecture].batchnorm):
+        return full
+    return full + 1
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:

@@ -12,6 +12,8 @@ from core.errors import UserError
 from core.models.training.progress import EpochRow
 from core.models.training.recipe import Recipe
 
+NEARLY_NO_GRADIENT = 0.01  # mean L2 of the last epoch: below it an update of this victim carries little
+
 
 class Silent:
     """A TrainingProgress that nobody looks at."""
@@ -83,3 +85,16 @@ def diverged(recipe: Recipe, step: int, per_epoch: int) -> str:
         f"The loss is no longer a number after step {step:,}, in epoch {epoch} of {recipe.epochs}: the training ran "
         f"away. Lower learning_rate (now {recipe.learning_rate:g}){also}{half}."
     )
+
+
+def warnings_of(recipe: Recipe, count: int, norm: float) -> list[str]:
+    """What speaks against trusting an audit of the victim, in sentences."""
+    found = []
+    if norm < NEARLY_NO_GRADIENT:
+        found.append(
+            f"The mean gradient norm of the last epoch is {norm:.2g}: updates of this victim carry little, so an "
+            "attack may fail for that reason alone."
+        )
+    if recipe.defence == "dp-sgd" and recipe.dp_delta >= 1 / count:
+        found.append(f"δ = {recipe.dp_delta:g} is not below 1 / {count:,} images: ε then promises little.")
+    return found

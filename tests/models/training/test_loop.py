@@ -12,9 +12,10 @@ from core.errors import UserError
 from core.models.build import build_model
 from core.models.spec import ModelSpec
 from core.models.training import draws
-from core.models.training.loop import fit, steps_per_epoch
+from core.models.training.loop import fit
 from core.models.training.progress import TrainingCancelled
 from core.models.training.recipe import Recipe
+from core.models.training.schedule import steps_per_epoch
 from core.models.training.simple import normalised
 from tests.models.training.helpers import COUNT, LENET, NORMED, PLAIN, Told, checkpoint_at, data, train
 
@@ -221,3 +222,13 @@ def test_no_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.models.training.stepper.PlainStepper.step", none_left)
     with pytest.raises(UserError, match=r"does not fit into the memory of cpu; lower batch_size \(now 8\)"):
         train(LENET, PLAIN)
+
+
+def test_arrays_that_must_not_be_written() -> None:
+    images, labels = data()
+    whole = train(LENET, PLAIN)
+    turned = np.asfortranarray(images)
+    for array in (turned, labels):
+        array.flags.writeable = False
+    again = fit(LENET, turned, labels, turned[:5], labels[:5], PLAIN)
+    assert all(torch.equal(again.weights[name], whole.weights[name]) for name in whole.weights)

@@ -24,6 +24,8 @@ from tests.models.training.helpers import COUNT, GROUPED, LENET, PLAIN, Told, da
 
 PRIVATE = replace(PLAIN, defence="dp-sgd", batch_size=6, momentum=0.0, weight_decay=0.0, dp_norm=0.5, dp_noise=0.8)
 VIT = ModelSpec("vit-tiny", 4, height=8, width=8, arguments={"width": 6, "depth": 1, "heads": 3})
+# torchvision's blocks, which add in place.
+RESIDUAL = ModelSpec("resnet18-cifar-gn", 4, height=8, width=8, arguments={"base": 4})
 # Noise, B, N, epochs: TF-Privacy's MNIST tutorial (tutorials/README.md of tensorflow/privacy, "Select Parameters",
 # δ = 1e-5), and the ε it prints. It converts by the older ε = RDP(α) + log(1/δ) / (α − 1).
 PUBLISHED = [(1.12, 256, 60_000, 60, 2.92), (1.2, 256, 60_000, 10, 1.20)]
@@ -51,7 +53,7 @@ def by_hand(spec: ModelSpec, rows: np.ndarray) -> dict[str, Tensor]:
     return model.state_dict()
 
 
-@pytest.mark.parametrize("spec", [LENET, GROUPED, VIT], ids=lambda spec: spec.architecture)
+@pytest.mark.parametrize("spec", [LENET, GROUPED, RESIDUAL, VIT], ids=lambda spec: spec.architecture)
 @pytest.mark.parametrize(("at_once", "layout"), [(100, torch.contiguous_format), (3, torch.channels_last)])
 def test_one_step_by_hand(
     spec: ModelSpec, at_once: int, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
