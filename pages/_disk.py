@@ -36,6 +36,4 @@ def panel() -> None:
             st.warning("Little room is left: jobs pause when the disk is full.")
         st.dataframe(table(used), hide_index=True)
         st.button("Prune now", icon=":material/delete_sweep:", on_click=prune_now, key="prune")
-        st.caption(
-            "Applies the rules at once; the runner does so every hour. What runs and answers need stays."
-        )
+        st.caption("Applies the rules at once; the runner does so every hour. What runs and answers need stays.")

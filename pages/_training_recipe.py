@@ -1,6 +1,6 @@
 """The training form's recipe: one of the paper's or any other, every knob with its meaning; what policies look like."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from html import escape
 from typing import Any
 
@@ -33,7 +33,7 @@ DEFENCE_KNOBS = {
     "dp-sgd": ("dp_noise", "dp_norm", "dp_delta"),
 }
 PREVIEWS = 6  # pictures beside the original
-OFFERED = ("3-1-7", "43-18-18", "3-1-7+43-18-18")
+OFFERED = ("3-1-7", "43-18-18")  # the paper's, shown while none is chosen
 
 
 def differing() -> tuple[str, ...]:
@@ -130,7 +130,7 @@ def policies_shown(chosen: str, sample: np.ndarray | None) -> None:
     if sample is None:
         return
     with st.expander("What each ATS policy does to a picture", icon=":material/filter_b_and_w:", expanded=bool(chosen)):
-        wanted = [part.strip() for part in chosen.split("+")] if chosen.strip() else list(OFFERED[:2])
+        wanted = [part.strip() for part in chosen.split("+")] if chosen.strip() else list(OFFERED)
         for policy in wanted[:8]:
             try:
                 st.html(policy_html(policy, sample))
@@ -164,9 +164,3 @@ def _preview(policy: str, pixels: bytes, shape: tuple[int, ...]) -> list[str]:
 
 def _url(pixels: np.ndarray) -> str:
     return _shared.data_url(encode_png(np.ascontiguousarray(pixels)), 96)
-
-
-def unnamed_fields() -> set[str]:
-    """Fields of a recipe that no group shows; a test wants none."""
-    shown = {*BASIC, *(name for group in (*GROUPS.values(), *DEFENCE_KNOBS.values()) for name in group)}
-    return {field.name for field in fields(Recipe)} - shown
