@@ -48,18 +48,22 @@ def read_list(source: bytes | str | Path, dataset: DataSet) -> DataChoice:
     set does not have, and a name that comes twice.
     """
     head, names = _parse(_text(source))
-    if "fingerprint" in head and head["fingerprint"] != dataset.fingerprint:
-        if head.get("data set") not in (None, dataset.name):
-            raise UserError(
-                f"The list is of the data set {safe_text(head['data set'])}, not of {dataset.title}; open that one."
-            )
-        check_same(dataset, head["fingerprint"])
+    mark, listed = head.get("fingerprint", ""), head.get("data set")
+    if mark != dataset.fingerprint:
+        if listed is not None and _other(listed, dataset.name, marked=bool(mark)):
+            raise UserError(f"The list is of the data set {safe_text(listed)}, not of {dataset.title}; open that one.")
+        check_same(dataset, mark)
     part = head.get("part", "")
     choice = DataChoice(dataset.name, names=names, fingerprint=dataset.fingerprint)
     if part in PARTS:
         choice = replace(choice, part=part)
     choose(dataset, choice)
     return choice
+
+
+def _other(listed: str, opened: str, *, marked: bool) -> bool:
+    """Whether a header names another data set. Without a fingerprint, what stands behind a colon may differ."""
+    return listed != opened if marked else listed.partition(":")[0] != opened.partition(":")[0]
 
 
 def listed_dataset(source: bytes | str | Path) -> str | None:
