@@ -14,11 +14,13 @@ from core.images.published import (
     VARIANTS,
     DataFile,
     DataRecord,
+    difference,
     found_file,
     how_to_place,
     is_here,
     missing_files,
     record_of,
+    set_aside,
 )
 from core.images.samples import SAMPLES
 from core.settings import Settings
@@ -28,6 +30,7 @@ __all__ = [
     "DataFile",
     "DataRecord",
     "InputFormat",
+    "difference",
     "how_to_place",
     "input_of",
     "is_here",
@@ -35,6 +38,7 @@ __all__ = [
     "missing_files",
     "open_dataset",
     "record_of",
+    "set_aside",
 ]
 
 FOLDER, PARQUET = "folder:", "parquet:"
