@@ -1,7 +1,7 @@
 """What a worker does with a shard: bytes in, events out. Imports torch only when a shard runs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -140,6 +140,7 @@ class TrainShard:
     held_images: np.ndarray
     held_labels: np.ndarray
     weights: bytes | None = None  # safetensors to start from; None: drawn from the spec's seed
+    key: int | None = field(default=None, repr=False)  # secret: what DP-SGD draws from (core.models.training.secret)
     device: str = "auto"
     threads: int = 1
     checkpoint: bytes | None = None
@@ -148,7 +149,7 @@ class TrainShard:
 
     def to_bytes(self) -> bytes:
         """For the way to the worker: the one copy of the pixels beside the worker's own."""
-        plain = ("recipe", "device", "threads", "checkpoint_number", "checkpoint_seconds")
+        plain = ("recipe", "key", "device", "threads", "checkpoint_number", "checkpoint_seconds")
         header = {"type": "train", "spec": self.spec.to_json(), **{name: getattr(self, name) for name in plain}}
         arrays = {
             "images": self.images,

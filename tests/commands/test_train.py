@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -59,7 +60,7 @@ def test_a_folder_gets_weights_their_spec_and_the_curve(
 
 
 def test_kill_9_changes_no_byte(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    asked = ["train", *FEW, *QUICK, "--set", "epochs=150"]
+    asked = ["train", *FEW, *QUICK, "--set", "epochs=100", "--set", "defence=dp-sgd"]
     out, calm = tmp_path / "killed", tmp_path / "calm"
     impatient = environment_of(replace(settings, checkpoint_seconds=0.05))
     command = [sys.executable, "-m", "core", *asked, "--out", str(out)]
@@ -70,11 +71,22 @@ def test_kill_9_changes_no_byte(settings: Settings, tmp_path: Path, capsys: pyte
         process.kill()
         process.wait()
     assert not (out / "model.json").exists()
+    calm.mkdir()
+    for name in ("training.json", "secret.key"):  # the same noise
+        shutil.copy(out / name, calm / name)
+    key = (out / "secret.key").read_text().strip()
     assert main([*asked, "--out", str(out)]) == 0
-    assert "going on from a checkpoint" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "going on from a checkpoint" in said
+    assert "note: ε covers the weights. It does not cover the curve" in said
     assert main([*asked, "--out", str(calm)]) == 0
     assert (out / "model.safetensors").read_bytes() == (calm / "model.safetensors").read_bytes()
-    assert not (out / "checkpoint.bin").exists()
+    names = {"curve.csv", "model.json", "model.safetensors", "training.json"}
+    assert {path.name for path in out.iterdir()} == names  # neither the checkpoint nor the key
+    assert all(key not in str(path.read_bytes()) for path in out.iterdir())
+    model = json.loads((out / "model.json").read_text())
+    assert model["facts"]["epsilon"] == model["record"]["privacy"]["epsilon"]
+    assert not {"train_loss", "gradient_norm"} & {*model["facts"], *model["record"]}
     tables = [list(csv.reader((folder / "curve.csv").read_text().splitlines())) for folder in (out, calm)]
     speed = tables[0][0].index("images_per_second")
     assert [[*row[:speed], *row[speed + 1 :]] for row in tables[0]] == [

@@ -25,6 +25,7 @@ from core.models.training.private import PrivateStepper
 from core.models.training.progress import EpochRow, Trained, TrainingCancelled, TrainingProgress
 from core.models.training.recipe import Recipe
 from core.models.training.schedule import learning_rate, steps_per_epoch
+from core.models.training.secret import draw_key
 from core.models.training.stepper import PlainStepper, Stepper
 from core.models.training.watch import LossWatch, Silent, diverged, warnings_of
 
@@ -42,9 +43,12 @@ def fit(
     weights: Mapping[str, Tensor] | None = None,
     device: str = "cpu",
     progress: TrainingProgress | None = None,
+    key: int | None = None,
 ) -> Trained:
     """Train spec's model on images (N, H, W, C) uint8 with labels (N,) int64, classes of the spec.
 
+    key: the secret that DP-SGD draws sampling and noise from (core.models.training.secret); None: a new one, so that
+    only a training that is given its key again resumes to the same bytes.
     The held-out images, which may be none, are only looked at. weights: a state dict to start from instead of the
     spec's drawn one. The caller sets the number of threads. A resumed training on the CPU ends in the same bytes as an
     uninterrupted one with as many threads. After a resume `epoch` and `kept` may be told again what they were told.
@@ -59,7 +63,7 @@ def fit(
     with exact():
         data = _Data(images, labels, held_images, held_labels)
         try:
-            return _Training(spec, data, recipe, weights, torch.device(device), progress or Silent()).run()
+            return _Training(spec, data, recipe, weights, torch.device(device), progress or Silent(), key).run()
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"The training does not fit into the memory of {device}; lower batch_size (now {recipe.batch_size:,}), "
@@ -86,14 +90,16 @@ class _Training:
         weights: Mapping[str, Tensor] | None,
         device: torch.device,
         progress: TrainingProgress,
+        key: int | None,
     ) -> None:
         self.spec, self.data, self.recipe, self.device, self.progress = spec, data, recipe, device, progress
         self.count = len(data.labels)
         self.model = build_model(spec, weights).to(device)
         self.feed = Feed(spec, data.images, data.labels, recipe, device)
         self.stepper: Stepper
+        self._key = draw_key() if key is None else key
         if recipe.defence == "dp-sgd":
-            self.stepper = PrivateStepper(self.model, recipe, device, self.count)
+            self.stepper = PrivateStepper(self.model, recipe, device, self.count, self._key)
         else:
             self.model = _in_layout(self.model)
             self.stepper = PlainStepper(self.model, recipe, device)
@@ -153,7 +159,7 @@ class _Training:
     def _rows_of(self, step: int) -> np.ndarray:
         size = self.recipe.batch_size
         if self.recipe.defence == "dp-sgd":
-            return draws.poisson(self.recipe.seed, step, self.count, size / self.count)
+            return draws.poisson(self._key, step, self.count, size / self.count)
         epoch, place = divmod(step, self.per_epoch)
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, draws.order(self.recipe.seed, epoch, self.count))

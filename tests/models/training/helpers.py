@@ -15,6 +15,7 @@ LENET = ModelSpec("lenet", 4, height=8, width=8, mean=(0.5, 0.4, 0.3), std=(0.2,
 NORMED = ModelSpec("resnet20-4", 4, height=8, width=8, arguments={"base": 4})  # with BatchNorm
 GROUPED = replace(NORMED, architecture="resnet20-4-gn")
 PLAIN = Recipe(epochs=2, batch_size=8, augment="none", learning_rate=0.05, schedule="constant")
+KEY = 2**127 + 11  # DP-SGD's secret
 COUNT = 22  # no multiple of the batch: the last one of an epoch is smaller
 
 
@@ -24,10 +25,10 @@ def data(count: int = COUNT, size: int = 8, channels: int = 3) -> tuple[np.ndarr
     return draw.integers(0, 256, (count, size, size, channels), dtype=np.uint8), draw.integers(0, 4, count)
 
 
-def train(spec: ModelSpec, recipe: Recipe, progress: "Told | None" = None, held: int = 5) -> Trained:
+def train(spec: ModelSpec, recipe: Recipe, progress: "Told | None" = None, held: int = 5, key: int = KEY) -> Trained:
     """Train on the random images; the first `held` are looked at too."""
     images, labels = data(channels=spec.channels)
-    return fit(spec, images, labels, images[:held], labels[:held], recipe, progress=progress)
+    return fit(spec, images, labels, images[:held], labels[:held], recipe, progress=progress, key=key)
 
 
 class Told:
