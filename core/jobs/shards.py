@@ -16,7 +16,7 @@ from core.jobs.payloads import AttackJob
 from core.jobs.plan import ShardPlan, plan_attack
 from core.leakage.threat import ThreatModel
 from core.models.spec import ModelSpec
-from core.models.training.progress import TrainingCancelled
+from core.models.training.progress import OtherDevice, TrainingCancelled
 
 Emit = compute.Emit
 
@@ -227,6 +227,8 @@ def run_shard(data: bytes, emit: Emit, cancelled: Callable[[], bool]) -> None:
         WORK[header["type"]](header, arrays, emit, cancelled)
     except (AttackCancelled, TrainingCancelled):
         emit(failed("cancelled", "It was stopped."))
+    except OtherDevice as error:
+        emit(failed("device", str(error)))
     except UserError as error:
         emit(failed("error", str(error)))
     except MemoryError:

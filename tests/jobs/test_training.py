@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from core.errors import UserError
 from core.images.dataset import DataChoice
@@ -53,6 +53,7 @@ from tests.jobs.trainings import (
     shard,
     weights_of_undisturbed,
 )
+from tests.models.training.helpers import as_if_from
 
 
 def test_a_training_leaves_its_curve_its_chosen_epochs_and_a_model_that_can_be_attacked(store: Store) -> None:
@@ -194,6 +195,42 @@ def test_a_paused_training_goes_on_to_the_same_weights(store: Store, monkeypatch
     monkeypatch.undo()
     assert final_model(store, job).spec.weights_sha256 == weights_of_undisturbed(store)
     assert curve(store, job) == [1, 2, 3, 4]
+
+
+def test_on_another_kind_of_device_a_training_waits_with_its_checkpoint(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as held:
+        hold_at(held, 5)
+        job = begun(store)
+        runner = Runner(store)
+        turn_until(runner, lambda: (row := shard(store, job)) is not None and row.step == 5)
+        set_wanted(store, job, "pause")
+        turn_until(runner, lambda: job_row(store, job).state == "paused")
+    before = shard(store, job)
+    foreign = store.artifacts.put_bytes(as_if_from("cuda", store.artifacts.read_bytes(before.checkpoint_sha)), ".bin")
+
+    def put_in_place(sha: str) -> None:
+        with store.database.write() as connection:
+            connection.execute(update(schema.shards).values(checkpoint_sha=sha))
+
+    put_in_place(foreign)
+    for _ in range(4):  # more often than a shard has attempts
+        set_wanted(store, job, "run")
+        run_until_idle(store)
+        row = job_row(store, job)
+        assert (row.state, row.wanted) == ("paused", "pause")
+        assert row.error.startswith("This training was begun on a GPU")
+        assert "would run on the CPU" in row.error
+    assert (shard(store, job).checkpoint_sha, shard(store, job).attempt) == (foreign, before.attempt)
+    assert store.artifacts.exists(foreign)
+
+    whole = store.artifacts.read_bytes(foreign)
+    put_in_place(store.artifacts.put_bytes(as_if_from("cpu", whole), ".bin"))  # the device is there again
+    set_wanted(store, job, "run")
+    run_until_idle(store)
+    assert (job_row(store, job).state, job_row(store, job).error) == ("done", None)
+    assert final_model(store, job).spec.weights_sha256 == weights_of_undisturbed(store)
 
 
 def test_a_cancelled_training_stops_and_leaves_no_final_model(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

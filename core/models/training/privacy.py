@@ -19,8 +19,8 @@ UNIT = "one image (add or remove one)"
 # Of a training's curve: computed from the private images, and without noise.
 UNCOVERED = ("train_loss", "train_accuracy", "gradient_norm")
 CURVE_NOTE = (
-    "ε covers the weights. It does not cover the curve: training loss, training accuracy and gradient norm are computed "
-    "from the private images without noise. Share the weights, not the curve."
+    "ε covers the weights. It does not cover the curve: training loss, training accuracy and gradient norm are "
+    "computed from the private images without noise. Share the weights, not the curve."
 )
 NOTE = (
     "Sampling and noise are drawn from a secret key of 128 bits by ordinary generators. The key is deleted when the "

@@ -23,7 +23,7 @@ def draw_key() -> int:
 def kept_key(file: Path) -> int:
     """The key in this file, readable by its owner alone; a new one where there is none yet.
 
-    Synced before it is used: a training that was resumed draws on from the same key. UserError where the file is no key.
+    Synced before it is used: a resumed training draws on from the same key. UserError where the file is no key.
     """
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)

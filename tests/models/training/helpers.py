@@ -10,6 +10,7 @@ from core.models.spec import ModelSpec
 from core.models.training.loop import fit
 from core.models.training.progress import EpochRow, Trained, TrainingCancelled
 from core.models.training.recipe import Recipe
+from core.models.training.state import pack, unpack
 
 LENET = ModelSpec("lenet", 4, height=8, width=8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 NORMED = ModelSpec("resnet20-4", 4, height=8, width=8, arguments={"base": 4})  # with BatchNorm
@@ -73,6 +74,12 @@ def checkpoint_at(spec: ModelSpec, recipe: Recipe, step: int) -> bytes:
     except TrainingCancelled:
         return told.saved[step]
     raise AssertionError("The training was not cancelled.")
+
+
+def as_if_from(device: str, checkpoint: bytes) -> bytes:
+    """The checkpoint as another kind of device would have written it."""
+    header, tensors = unpack(checkpoint)
+    return pack({**header, "device": device}, tensors)
 
 
 def untimed(row: EpochRow) -> EpochRow:
