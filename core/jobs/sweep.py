@@ -12,7 +12,7 @@ from core.storage.usage import artifact_sizes, forget_usage
 
 
 def sweep(store: Store, rules: Rules | bool = True, *, files: bool = True) -> Pruned:
-    """Delete checkpoints and keys that nobody will resume with, then files that no row names, then what the rules bound.
+    """Delete checkpoints and keys that no job goes on with, then files that no row names, then what the rules bound.
 
     rules: True for the defaults; False for none of them, nor of what is merely old. files: also look for files that no
     row names where no checkpoint was let go of, which reads every column. Raises OSError where the disk refuses.

@@ -208,8 +208,8 @@ class JobWork:
         return [*writes, lambda c: obsolete.append(results.finish_shard(c, shard))] if event.kind in LAST else writes
 
     def _failure(self, shard: ShardRow, event: Event) -> Later:
-        """Queue the shard again, in halves after an out-of-memory. An error that would repeat fails the job at once; one
-        that another device would not have pauses it.
+        """Queue the shard again, in halves after an out-of-memory. An error that would repeat fails the job at once; a
+        checkpoint of another kind of device pauses it.
         """
         reason, sentence = event.values["reason"], event.values["sentence"]
         halves = split(shard.plan) if reason == "memory" else None

@@ -17,7 +17,7 @@ class TrainingCancelled(Exception):
 
 
 class OtherDevice(UserError):
-    """The checkpoint was made on another kind of device, where it goes on to other numbers: nothing is lost by waiting."""
+    """The checkpoint was made on another kind of device and goes on there alone: nothing is lost by waiting."""
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,8 @@ def other_device(then: str, now: str) -> str:
     """What to say when a checkpoint meets another kind of device."""
     names = {"cpu": "the CPU", "cuda": "a GPU"}
     return (
-        f"This training was begun on {names.get(then, then)}, and its checkpoint goes on there alone, but now it would run "
-        f"on {names.get(now, now)}. The checkpoint is kept: make {names.get(then, then)} available "
+        f"This training was begun on {names.get(then, then)}, and its checkpoint goes on there alone, but now it would "
+        f"run on {names.get(now, now)}. The checkpoint is kept: make {names.get(then, then)} available "
         f"(SEMSIGHT_DEVICE={then}) and go on, or begin the training anew."
     )
 
