@@ -42,11 +42,8 @@ def table_html(table: SettingsTable, shown: Sequence[SettingColumn], order: Sequ
         '<th scope="col">setting</th><th scope="col" title="Share of held-out images that the victim gets right">'
         "accuracy</th>"
     )
-    fixed += (
-        '<th scope="col" title="Spent by DP-SGD in training the victim: at this δ, hiding the presence of this unit">ε</th>'
-        if epsilon
-        else ""
-    )
+    told = "Spent by DP-SGD in training the victim, at this δ; it hides whether this unit was among the images"
+    fixed += f'<th scope="col" title="{told}">ε</th>' if epsilon else ""
     fixed += '<th scope="col" title="Original images attacked / reconstructions">images</th>'
     body = "".join(_row(table, place, shown, epsilon, least) for place in order)
     alt = f"{len(order)} settings by {len(shown)} measures; a rank of 1 leaks most"
