@@ -93,7 +93,13 @@ def early_view(view: TrainingView) -> None:
         if row.epsilon is None:
             st.metric("Loss in training", _shared.number(row.train_loss))
         else:
-            st.metric("ε spent", _shared.number(row.epsilon))
+            st.metric(
+                "ε spent",
+                _shared.number(row.epsilon),
+                delta=f"δ = {view.job.recipe.dp_delta:g}, unit: one image",
+                delta_color="off",
+                delta_arrow="off",
+            )
 
 
 def _share(value: float) -> str:
