@@ -28,7 +28,9 @@ class Recipe:
     batch_size: int = knob(64, "Images of a step; the expected number with DP-SGD.", minimum=1, maximum=65_536)
     optimiser: str = knob("sgd", "The optimiser.", choices=OPTIMISERS)
     learning_rate: float = knob(0.1, "Learning rate at the start.", minimum=0.0, maximum=100.0)
-    momentum: float = knob(0.9, "Momentum (SGD, RMSprop); left as it is, it does nothing for the others.", minimum=0.0, maximum=0.9999)
+    momentum: float = knob(
+        0.9, "Momentum (SGD, RMSprop); left as it is, it does nothing for the others.", minimum=0.0, maximum=0.9999
+    )
     nesterov: bool = knob(True, "Nesterov's momentum (SGD); it does nothing for the others.")
     weight_decay: float = knob(5e-4, "Weight decay.", minimum=0.0, maximum=10.0)
     schedule: str = knob(
