@@ -97,6 +97,26 @@ def test_above_the_cap_the_oldest_runs_lose_theirs_first(store: Store, filled: F
     assert every_named_file_is_there(store)
 
 
+def test_a_frame_that_two_ended_runs_share_counts_once(store: Store, filled: Filled) -> None:
+    """Two runs of one shared frame, then one with a frame of its own: the shared file goes with the second run only."""
+    old, young = filled.runs
+    shared = frames(store, old)[0][2]
+    own = store.artifacts.put_bytes(b"a frame of the newest run alone", ".bin")
+    with store.database.write() as connection:
+        connection.execute(update(schema.previews).values(image_sha=shared))
+        job = dict(connection.execute(select(schema.jobs).where(schema.jobs.c.id == young)).mappings().one())
+        job |= {"id": None, "identity": "newest", "finished": NOW - DAY}
+        newest = connection.execute(insert(schema.jobs).values(**job)).inserted_primary_key[0]
+        shard = {"job_id": newest, "position": 0, "role": "attack", "plan": "{}", "state": "done"}
+        place = connection.execute(insert(schema.shards).values(**shard)).inserted_primary_key[0]
+        frame = {"shard_id": place, "target": 0, "step": 0, "image_sha": own}
+        connection.execute(insert(schema.previews).values(**frame))
+    limit = store.artifacts.path(own).stat().st_size
+    prune(store, Rules(preview_days=1000, preview_bytes=limit), now=NOW)
+    assert frames(store, old) == frames(store, young) == []  # either alone would free nothing
+    assert len(frames(store, newest)) == 1
+
+
 def test_a_frame_that_another_row_names_stays_as_a_file(store: Store, filled: Filled) -> None:
     """A frame may be the very picture that is a reconstruction, an original, or another run's frame."""
     with store.database.write() as connection:
