@@ -45,8 +45,9 @@ def test_every_column_that_names_a_file_has_its_kind() -> None:
 def test_kinds_add_up_to_what_lies_there(store: Store, filled: Filled) -> None:
     home = store.settings.home
     for name, count in (("datasets/cifar/a.bin", 1000), ("weights/w.safetensors", 200), ("unaugmented/x.png", 30),
-                        ("prepared/key/images.npy", 4000), ("indexes/lfw-1/pictures.bin", 900), ("uploads/u.upload", 5), ("logs/runner.log", 60),
-                        ("fetch/state.json", 7)):  # fmt: skip
+                        ("prepared/key/images.npy", 4000), ("uploads/u.upload", 5), ("logs/runner.log", 60),
+                        ("fetch/state.json", 7),
+                        ("indexes/lfw-1/pictures.bin", 900)):  # fmt: skip
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_bytes(b"x" * count)
     orphan = store.artifacts.put_bytes(b"nobody's", ".bin")
