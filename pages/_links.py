@@ -1,7 +1,8 @@
 """Links that name nothing, and links that name a default."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import streamlit as st
 
@@ -18,6 +19,21 @@ def link_errors(page: str, title: str) -> Iterator[None]:
         st.error(plain(str(error)), icon=":material/error:")
         st.page_link(page, label=f"Open {title} without this link", icon=":material/link_off:")
         st.stop()
+
+
+Choice = TypeVar("Choice")
+
+
+def or_usual(read: Callable[[], Choice], usual: Choice) -> Choice:
+    """What the address asks for; where `read` raises UserError, its sentence is shown and the page goes on as usual.
+
+    The sentence need not speak of a link: Streamlit carries a bound parameter from page to page, at a mere click.
+    """
+    try:
+        return read()
+    except UserError as error:
+        st.info(plain(f"{error} The usual is shown."), icon=":material/info:")
+        return usual
 
 
 def obey(**defaults: str) -> None:

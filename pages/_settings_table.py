@@ -100,11 +100,11 @@ def _asked() -> Choice:
     columns = tuple(part for part in link.get("cols", FEW).split(",") if part)
     asked = Choice(link.get("sort", PLAN), columns, link.get("stat", "mean"), link.get("ref", ATTACKED), True)
     if link.get("blind", "1") not in ("0", "1"):
-        raise UserError("The link's blind must be 0 or 1; open the page without it.")
+        raise UserError(f"blind must be 0 or 1, not {link['blind'][:40]!r}.")
     if asked.statistic not in STATISTICS:
-        raise UserError(f"The link's stat must be {' or '.join(STATISTICS)}; open the page without it.")
+        raise UserError(f"stat must be {' or '.join(STATISTICS)}, not {asked.statistic[:40]!r}.")
     if asked.reference not in REFERENCE_WORDS:
-        raise UserError("The link's ref must be attacked or source; open the page without it.")
+        raise UserError(f"ref must be attacked or source, not {asked.reference[:40]!r}.")
     state = st.session_state
     return Choice(
         sort=state.setdefault("settings_sort", asked.sort),
