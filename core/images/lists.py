@@ -62,11 +62,6 @@ def read_list(source: bytes | str | Path, dataset: DataSet) -> DataChoice:
     return choice
 
 
-def listed_dataset(source: bytes | str | Path) -> str | None:
-    """The name of the data set in a list's first lines, or None. Raises UserError as read_list does."""
-    return _parse(_text(source))[0].get("data set")
-
-
 def _text(source: bytes | str | Path) -> str:
     if isinstance(source, Path):
         if not source.is_file():
