@@ -28,6 +28,7 @@ A run works in the store of SEMSIGHT_HOME. Where a runner lives already (the das
 `run` shows how far it is. docs/campaigns.md explains every key of the file.
 """
 WATCH_SECONDS = 2.0
+MEASURED_SECONDS = 90.0  # `show` has the pace of the attacks measured for at most so long
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,12 +99,12 @@ def _show(store: "Store", name: str) -> int:
 
     campaign = _plan(name)
     print(write_toml(campaign), end="")
-    for line in _estimate(store, campaign):
+    for line in _estimate(store, campaign, MEASURED_SECONDS):
         print(line, file=sys.stderr)
     return 0
 
 
-def _estimate(store: "Store", campaign: "Campaign") -> list[str]:
+def _estimate(store: "Store", campaign: "Campaign", wait: float = 0.0) -> list[str]:
     from core.campaigns.resolve import resolve
     from core.report.campaign_words import estimate_lines
 
@@ -111,7 +112,7 @@ def _estimate(store: "Store", campaign: "Campaign") -> list[str]:
         found = resolve(campaign, store.settings)
     except UserError as error:
         return [f"note: {error}"]
-    return estimate_lines(store, campaign, found)
+    return estimate_lines(store, campaign, found, wait)
 
 
 def _run(store: "Store", arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from core.campaigns.plan import Campaign
@@ -12,9 +13,14 @@ from core.report.campaigns import CampaignView
 from core.storage.store import Store
 
 
-def estimate_lines(store: Store, campaign: Campaign, found: Mapping[str, Resolved]) -> list[str]:
-    """Counts, time and disk as lines for a terminal; nothing is measured for it."""
-    estimate = estimate_campaign(store, campaign, found, measure=False)
+def estimate_lines(store: Store, campaign: Campaign, found: Mapping[str, Resolved], wait: float = 0.0) -> list[str]:
+    """Counts, time and disk as lines for a terminal. wait: seconds that the attacks' pace may be measured for."""
+    deadline = time.monotonic() + wait
+    measure = wait > 0 and store.settings.probe
+    estimate = estimate_campaign(store, campaign, found, measure=measure)
+    while estimate.measuring and time.monotonic() < deadline:
+        time.sleep(0.5)
+        estimate = estimate_campaign(store, campaign, found, measure=measure)
     lines = [size_line(estimate), time_line(estimate), *(f"  {basis}" for basis in estimate.basis)]
     return lines + ([f"warning: {estimate.warning}"] if estimate.warning else [])
 
