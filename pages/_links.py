@@ -1,6 +1,6 @@
 """Links that name nothing, and links that name a default."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -34,6 +34,18 @@ def or_usual(read: Callable[[], Choice], usual: Choice) -> Choice:
     except UserError as error:
         st.info(plain(f"{error} The usual is shown."), icon=":material/info:")
         return usual
+
+
+def one_of(name: str, words: Sequence[str], usual: str) -> str:
+    """The word in ?name=, or the usual; any other is said not to be one of `words`, and the usual taken."""
+    word = st.query_params.get(name, usual)
+    if word in words:
+        return word
+
+    def refuse() -> str:
+        raise UserError(f"{name} must be {' or '.join(words)}, not {word[:40]!r}.")
+
+    return or_usual(refuse, usual)
 
 
 def obey(**defaults: str) -> None:

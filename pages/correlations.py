@@ -1,6 +1,6 @@
 """Correlations: any metric against what people recognise, and against any other metric. Updates itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -24,7 +24,7 @@ from core.storage.database import change
 from core.storage.store import Store
 from pages._correlation_figures import figures
 from pages._elsewhere import keep_link, made_elsewhere
-from pages._links import or_usual
+from pages._links import one_of, or_usual
 from pages._plot import Axis as PlotAxis
 from pages._plot import Trace, plot, plot_state
 from pages._shared import (
@@ -96,14 +96,6 @@ def asked_run(runs: Mapping[int, str]) -> int:
     if run is not None and run not in runs:
         raise UserError(f"There is no run {run} with reconstructions; choose one from the list.")
     return run or 0
-
-
-def asked_word(name: str, words: Sequence[str], usual: str) -> str:
-    """One of the words, the usual where the link names none; UserError for another."""
-    word = st.query_params.get(name, usual)
-    if word not in words:
-        raise UserError(f"{name} must be {' or '.join(words)}, not {word[:40]!r}.")
-    return word
 
 
 def label_of(name: str) -> str:
@@ -204,8 +196,8 @@ def controls(store: Store, names: list[str]) -> tuple[Axis, Axis, int | None, bo
     remember("x", or_usual(lambda: asked("x", names, names[0]), names[0]))
     remember("y", or_usual(lambda: asked("y", [RECOGNITION, *names], RECOGNITION), RECOGNITION))
     remember("run", or_usual(lambda: asked_run(runs), 0))
-    remember("seen", or_usual(lambda: asked_word("blind", ("0", "1"), "1"), "1") == "0")
-    remember("ref", or_usual(lambda: asked_word("ref", (ATTACKED, SOURCE), ATTACKED), ATTACKED))
+    remember("seen", one_of("blind", ("0", "1"), "1") == "0")
+    remember("ref", one_of("ref", (ATTACKED, SOURCE), ATTACKED))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         x = st.selectbox("Metric →", names, key="correlations_x", format_func=label_of)
         others = [RECOGNITION, *(name for name in names if name != x)]
