@@ -52,6 +52,7 @@ def train(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, sto
         weights=load_weights(arrays["weights"].tobytes()) if "weights" in arrays else None,
         device=str(device),
         progress=progress,
+        key=header.get("key"),
     )
     record = {**done.record, **run_record(device, header["threads"]), "peak_memory_bytes": peak_bytes(str(device))}
     values = {

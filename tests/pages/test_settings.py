@@ -49,6 +49,7 @@ def test_a_campaign_with_every_state(app, store):
     agreement = next(one.value for one in test.html if "agreement" in one.value)
     assert "+1.00" in agreement
     assert "Over 5 settings" in words(test)
+    assert "<td>ε 4.50 (δ 1e-5, one image)</td>" in table(test)
 
 
 def test_sorting_columns_and_statistic_are_in_the_link(app, store):

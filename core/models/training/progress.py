@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from core.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class TrainingCancelled(Exception):
     """The training was asked to stop; its newest checkpoint goes on from there."""
+
+
+class OtherDevice(UserError):
+    """The checkpoint was made on another kind of device and goes on there alone: nothing is lost by waiting."""
 
 
 @dataclass(frozen=True)

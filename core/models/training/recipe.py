@@ -59,7 +59,12 @@ class Recipe:
     keep_epochs: str = knob(
         "", "Epochs whose weights are kept beside the last, such as 1,10,50: leakage changes along training."
     )
-    seed: int = knob(0, "Seeds the order of the images, the augmentation and the noise.", minimum=0, maximum=2**31 - 1)
+    seed: int = knob(
+        0,
+        "Seeds the order of the images, the augmentation and gaussian's noise; dp-sgd's is secret.",
+        minimum=0,
+        maximum=2**31 - 1,
+    )
 
     @property
     def kept(self) -> tuple[int, ...]:

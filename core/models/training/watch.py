@@ -90,6 +90,16 @@ def diverged(recipe: Recipe, step: int, per_epoch: int) -> str:
     )
 
 
+def other_device(then: str, now: str) -> str:
+    """What to say when a checkpoint meets another kind of device."""
+    names = {"cpu": "the CPU", "cuda": "a GPU"}
+    return (
+        f"This training was begun on {names.get(then, then)}, and its checkpoint goes on there alone, but now it would "
+        f"run on {names.get(now, now)}. The checkpoint is kept: make {names.get(then, then)} available "
+        f"(SEMSIGHT_DEVICE={then}) and go on, or begin the training anew."
+    )
+
+
 def warnings_of(recipe: Recipe, count: int, norm: float) -> list[str]:
     """What speaks against trusting an audit of the victim, in sentences."""
     found = []

@@ -8,10 +8,10 @@ from safetensors.torch import save
 
 from core.models.spec import ModelSpec
 from core.models.training import loop
-from core.models.training.progress import Trained, TrainingCancelled
+from core.models.training.progress import OtherDevice, Trained, TrainingCancelled
 from core.models.training.recipe import Recipe
 from core.models.training.state import unpack
-from tests.models.training.helpers import LENET, NORMED, PLAIN, Told, checkpoint_at, train, untimed
+from tests.models.training.helpers import LENET, NORMED, PLAIN, Told, as_if_from, checkpoint_at, train, untimed
 
 CASES: dict[str, tuple[ModelSpec, Recipe]] = {
     "momentum, step, crop+flip": (NORMED, replace(PLAIN, augment="crop+flip", schedule="step")),
@@ -61,6 +61,12 @@ def test_the_seed_decides() -> None:
     recipe = replace(PLAIN, augment="crop+flip")
     assert figures(train(LENET, recipe)) == figures(train(LENET, recipe))
     assert figures(train(LENET, recipe)) != figures(train(LENET, replace(recipe, seed=1)))
+
+
+def test_another_kind_of_device_is_named_and_costs_nothing() -> None:
+    checkpoint = as_if_from("cuda", checkpoint_at(LENET, PLAIN, 2))
+    with pytest.raises(OtherDevice, match=r"begun on a GPU.*would run on the CPU.*checkpoint is kept.*=cuda"):
+        train(LENET, PLAIN, Told(start=checkpoint))
 
 
 def test_a_checkpoint_holds_no_code() -> None:
