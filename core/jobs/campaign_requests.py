@@ -76,6 +76,11 @@ def attack_request(store: Store, campaign: Campaign, setting: Setting, train_job
     )
 
 
+def kept_epochs(store: Store, train_job: int) -> set[int | None]:
+    """Epochs of a training whose weights are in the store; None among them stands for the last."""
+    return {None if model.facts.get("final") else model.epoch for model in trained_models(store, train_job)}
+
+
 def resolve_one(store: Store, campaign: Campaign, setting: Setting) -> Resolved:
     """The data set of one setting, opened."""
     return resolve(replace(campaign, data=(setting.data,)), store.settings)[setting.data.name]

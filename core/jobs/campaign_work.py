@@ -17,7 +17,7 @@ from sqlalchemy import Connection, and_, func, select, update
 from core.campaigns.parse import parse
 from core.campaigns.plan import Campaign, Setting, expand
 from core.errors import UserError
-from core.jobs.campaign_requests import attack_request, train_request
+from core.jobs.campaign_requests import attack_request, kept_epochs, train_request
 from core.jobs.campaigns import ask_child
 from core.jobs.compose import prepare_attack
 from core.jobs.payloads import CampaignJob
@@ -97,11 +97,7 @@ def _ask(store: Store, campaign_id: int, campaign: Campaign, settings: tuple[Set
     setting = settings[row.position]
     trained = setting.recipe is not None
     if trained and row.train_state is None:
-        victim = (setting.data, setting.victim, setting.training)
-        places = [one.position for one in settings if (one.data, one.victim, one.training) == victim]
-        submitted = submit_training(store, train_request(store, campaign, setting), parent=campaign_id)
-        with store.database.write() as connection:
-            _link(connection, campaign_id, places, submitted.job_id, "train_job_id")
+        _ask_training(store, campaign_id, campaign, settings, setting)
         return
     if trained and row.train_state in FAILED:
         why = row.train_error or "it was cancelled"
@@ -112,6 +108,25 @@ def _ask(store: Store, campaign_id: int, campaign: Campaign, settings: tuple[Set
     with store.database.write() as connection:
         submitted = submit_within(connection, payload, f"{campaign.name}: {setting.title}", parent=campaign_id)
         _link(connection, campaign_id, [row.position], submitted.job_id, "attack_job_id")
+
+
+def _ask_training(
+    store: Store, campaign_id: int, campaign: Campaign, settings: tuple[Setting, ...], setting: Setting
+) -> None:
+    """One training for all settings of its victim. Of one that is done, weights that somebody deleted are made anew."""
+    victim = (setting.data, setting.victim, setting.training)
+    mine = [one for one in settings if (one.data, one.victim, one.training) == victim]
+    request = train_request(store, campaign, setting)
+    submitted = submit_training(store, request, parent=campaign_id)
+    lost: list[int] = []
+    if submitted.state == "done":
+        there = kept_epochs(store, submitted.job_id)
+        lost = [one.position for one in mine if one.epoch not in there]
+    again = submit_training(store, request, parent=campaign_id, anew=True) if lost else submitted
+    with store.database.write() as connection:
+        kept = [one.position for one in mine if one.position not in set(lost)]
+        _link(connection, campaign_id, kept, submitted.job_id, "train_job_id")
+        _link(connection, campaign_id, lost, again.job_id, "train_job_id")
 
 
 def _link(connection: Connection, campaign_id: int, places: list[int], job_id: int, column: str) -> None:

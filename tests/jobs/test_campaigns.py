@@ -158,6 +158,33 @@ def test_one_job_at_a_time_and_a_training_once_for_all_its_settings(store: Store
     assert counts(store)["train"] == 2  # and the other victim goes on
 
 
+def keep_model(store: Store, train_job: int, epoch: int, *, final: bool) -> None:
+    """The row of a trained model."""
+    spec = ModelSpec("lenet", num_classes=2)
+    with store.database.write() as connection:
+        row = {"name": "m", "spec": spec.to_json(), "identity": f"{train_job} {epoch}", "origin": "", "created": 0.0}
+        facts = {"facts": json.dumps({"final": final}), "job_id": train_job, "epoch": epoch}
+        connection.execute(insert(schema.models).values(**row, **facts))
+
+
+def test_weights_that_were_deleted_are_trained_anew_once_for_the_settings_that_lack_them(store: Store):
+    recipes = (Training("r", QUICK, checkpoints=(1,)),)
+    first = submit_campaign(store, plan(recipes=recipes, victims=plan().victims[:1])).job_id
+    advance(store)
+    old = setting_states(store, first)[0].train_job or 0
+    finish(store, old)
+    keep_model(store, old, 2, final=True)  # that of epoch 1 was deleted
+    ask_campaign(store, first, "cancel")
+    anew = submit_campaign(store, plan(recipes=recipes, victims=plan().victims[:1]), anew=True).job_id
+    assert advance(store)
+    lost, kept = setting_states(store, anew)
+    assert (lost.parts["epoch"], kept.parts["epoch"]) == (1, None)
+    assert (lost.train_state, kept.train_job) == ("queued", old)
+    assert lost.train_job != old
+    assert not advance(store)
+    assert counts(store)["train"] == 2
+
+
 def test_the_campaign_ends_with_the_count_of_what_failed(store: Store):
     campaign = submit_campaign(store, plan(victims=PRESETS)).job_id
     for state in ("done", "failed"):
