@@ -20,7 +20,7 @@ from core.errors import UserError
 from core.jobs.campaign_requests import attack_request, kept_epochs, train_request
 from core.jobs.campaigns import ask_child
 from core.jobs.compose import prepare_attack
-from core.jobs.payloads import CampaignJob
+from core.jobs.payloads import CampaignJob, ScoreJob
 from core.jobs.queue import submit_within
 from core.jobs.sources import Beat, still
 from core.jobs.training import submit_training
@@ -107,7 +107,18 @@ def _ask(store: Store, campaign_id: int, campaign: Campaign, settings: tuple[Set
     payload = prepare_attack(store, request)
     with store.database.write() as connection:
         submitted = submit_within(connection, payload, f"{campaign.name}: {setting.title}", parent=campaign_id)
+        if submitted.state == "done":
+            _score_again(connection, submitted.job_id)
         _link(connection, campaign_id, [row.position], submitted.job_id, "attack_job_id")
+
+
+def _score_again(connection: Connection, run: int) -> None:
+    """Ask for the scores of a finished run whose scoring failed; once, when a campaign takes the run over."""
+    scoring = select(jobs.c.state).where(jobs.c.parent_id == run, jobs.c.kind == ScoreJob.kind)
+    newest = connection.execute(scoring.order_by(jobs.c.id.desc()).limit(1)).scalar()
+    if newest in FAILED:
+        title = connection.execute(select(jobs.c.title).where(jobs.c.id == run)).scalar_one()
+        submit_within(connection, ScoreJob(attack_job=run), f"Scores of {title}", parent=run, anew=True)
 
 
 def _ask_training(

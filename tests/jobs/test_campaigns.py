@@ -21,6 +21,8 @@ from core.jobs.campaigns import ask_campaign, submit_campaign
 from core.jobs.claims import claim, somebody_waits
 from core.jobs.compose import demo_request, submit_attack
 from core.jobs.launch import PROJECT, environment_of
+from core.jobs.payloads import ScoreJob
+from core.jobs.queue import submit_within
 from core.jobs.runner import Runner
 from core.jobs.sources import Interrupted
 from core.leakage.threat import ThreatModel
@@ -203,6 +205,28 @@ def test_the_campaign_ends_with_the_count_of_what_failed(store: Store):
     first, second = setting_states(store, anew)
     assert first.attack_job == setting_states(store, campaign)[0].attack_job  # done, so not computed again
     assert second.attack_job != setting_states(store, campaign)[1].attack_job
+
+
+def test_anew_asks_again_for_scores_that_failed(store: Store):
+    one = plan(victims=PRESETS[:1])
+    campaign = submit_campaign(store, one).job_id
+    advance(store)
+    run = setting_states(store, campaign)[0].attack_job or 0
+    finish(store, run)
+    with store.database.write() as connection:
+        submit_within(connection, ScoreJob(attack_job=run), "Scores", parent=run)
+    broken = setting_states(store, campaign)[0].score_job or 0
+    finish(store, broken, "failed", "No such metric.")
+    assert advance(store)
+    assert job_row(store, campaign).state == "failed"
+    anew = submit_campaign(store, one, anew=True).job_id
+    assert advance(store)
+    (again,) = setting_states(store, anew)
+    assert (again.attack_job, again.state) == (run, "scoring")
+    finish(store, again.score_job or 0)
+    assert advance(store)
+    assert job_row(store, anew).state == "done"
+    assert counts(store)["score"] == 2
 
 
 def test_where_all_failed_so_has_the_campaign(store: Store, monkeypatch: pytest.MonkeyPatch):
