@@ -19,7 +19,7 @@ from core.jobs.campaign_requests import attack_request, check_campaign
 from core.jobs.campaign_work import advance
 from core.jobs.campaigns import ask_campaign, submit_campaign
 from core.jobs.claims import claim, somebody_waits
-from core.jobs.compose import demo_request, submit_attack
+from core.jobs.compose import demo_request, prepare_attack, submit_attack
 from core.jobs.launch import PROJECT, environment_of
 from core.jobs.payloads import ScoreJob
 from core.jobs.queue import submit_within
@@ -30,7 +30,7 @@ from core.models.spec import ModelSpec
 from core.models.training.recipe import Recipe
 from core.settings import load_settings
 from core.storage import schema
-from core.storage.campaigns import setting_states
+from core.storage.campaigns import halted, setting_states
 from core.storage.store import Store, open_store
 from tests.images.dataset_files import cifar100_archive
 from tests.jobs.conftest import job_row, outcome
@@ -301,6 +301,49 @@ def test_pause_resume_and_cancel_act_on_its_jobs_and_on_no_other(store: Store):
         ask_campaign(store, mine, "run")
     with pytest.raises(UserError, match="no campaign 99"):
         ask_campaign(store, 99, "pause")
+
+
+def test_the_last_campaign_that_waits_for_a_job_cancels_it(store: Store):
+    first = submit_campaign(store, plan()).job_id
+    advance(store)
+    second = submit_campaign(store, plan(name="other", victims=plan().victims[:1])).job_id
+    advance(store)
+    shared = setting_states(store, first)[0].train_job or 0
+    ask_campaign(store, first, "cancel")
+    assert job_row(store, shared).state == "queued"  # the second waits for it
+    ask_campaign(store, second, "cancel")
+    assert job_row(store, shared).state == "cancelled"
+
+
+def test_a_person_s_own_run_outlives_the_campaign_that_waits_for_it(store: Store):
+    one = plan(victims=PRESETS[:1])
+    payload = prepare_attack(store, attack_request(store, one, expand(one)[0], None))
+    with store.database.write() as connection:
+        own = submit_within(connection, payload, "mine").job_id
+    campaign = submit_campaign(store, one).job_id
+    advance(store)
+    assert setting_states(store, campaign)[0].attack_job == own
+    ask_campaign(store, campaign, "cancel")
+    assert job_row(store, own).state == "queued"
+
+
+def test_what_is_paused_of_a_running_campaign_says_why_and_goes_on_when_it_is_resumed(store: Store):
+    campaign = submit_campaign(store, plan(victims=PRESETS)).job_id
+    advance(store)
+    run = setting_states(store, campaign)[0].attack_job or 0
+    finish(store, run, "paused", "The disk is full.")
+    states = setting_states(store, campaign)
+    assert (states[0].paused_job, states[0].why) == (run, "Paused: The disk is full.")
+    assert halted(states) is None  # the other one has its turn
+    assert advance(store)
+    finish(store, setting_states(store, campaign)[1].attack_job or 0)
+    assert not advance(store)
+    stuck = halted(setting_states(store, campaign))
+    assert stuck is not None
+    assert stuck.paused_job == run
+    ask_campaign(store, campaign, "run")
+    assert (job_row(store, campaign).state, job_row(store, run).state) == ("running", "queued")
+    assert halted(setting_states(store, campaign)) is None
 
 
 def test_no_runner_claims_a_campaign_and_a_person_s_run_passes_it(store: Store):
