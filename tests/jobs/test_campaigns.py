@@ -38,6 +38,7 @@ from tests.jobs.conftest import job_row, outcome
 jobs = schema.jobs
 QUICK = Recipe(epochs=2, batch_size=8, augment="none")
 PRIVATE = Training("private", replace(QUICK, defence="dp-sgd"))
+WARM = Training("warm", replace(QUICK, start="imagenet"))
 ATTACK = AttackChoice("ig", "inverting-gradients", {"steps": 20}, controls=0)
 PRESETS = (Victim("a", preset="lenet"), Victim("b", preset="mlp"))
 
@@ -87,6 +88,7 @@ def test_a_campaign_is_stored_whole_and_asked_once(store: Store):
         ({"threats": (Threat("t", ThreatModel(batch_size=4)),)}, "do not fill updates of 4.*setting one"),
         ({"victims": (Victim("v", model=7),)}, "no model 7 in this store, which victim 'v' names"),
         ({"victims": (Victim("v", "resnet20-4"),), "recipes": (PRIVATE,)}, "take resnet20-4-gn"),
+        ({"recipes": (WARM,)}, "No ImageNet weights are published for.*setting one"),
         ({"victims": tuple(Victim(str(n), "lenet", init_seed=n) for n in range(501))}, "501 settings.*confirm"),
     ],
 )  # fmt: skip
@@ -96,6 +98,16 @@ def test_what_cannot_run_is_refused_and_nothing_is_stored(store: Store, changes:
     assert counts(store) == {}
     with store.database.read() as connection:
         assert connection.execute(select(func.count()).select_from(schema.campaign_settings)).scalar_one() == 0
+
+
+def test_weights_to_start_from_and_memory_are_looked_at_before_the_launch(store: Store, monkeypatch):
+    here = replace(store, settings=replace(store.settings, torch_cache=None))
+    with pytest.raises(UserError, match="weights of resnet18 are not on this machine.*setting v"):
+        submit_campaign(here, plan(victims=(Victim("v", "resnet18"),), recipes=(WARM,)))
+    monkeypatch.setattr("core.jobs.training.MOST_BYTES", 15 * 16 * 16 * 3)  # the photographs are more than 15
+    with pytest.raises(UserError, match="images of 16×16 are .*fewer images or a smaller size.*setting one"):
+        submit_campaign(store, plan())
+    assert counts(store) == {}
 
 
 def test_the_paper_s_study_can_be_launched_on_an_archive_of_its_layout(store: Store):
