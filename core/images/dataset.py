@@ -46,7 +46,7 @@ class DataSet(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over what the index says (names, labels, sizes): another one means other contents."""
+        """sha256 over names, labels, split and the pictures' bytes: another one means other contents."""
 
     def pictures(self, places: Sequence[int]) -> list[Picture]:
         """Decode the entries at these places, in this order; UserError that names a broken one."""

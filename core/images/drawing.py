@@ -56,8 +56,8 @@ def check_same(dataset: DataSet, fingerprint: str) -> None:
     """Raise UserError where a stored fingerprint is another one than the data set has now."""
     if fingerprint and fingerprint != dataset.fingerprint:
         raise UserError(
-            f"{dataset.title} is not what it was when this choice was made (its names, labels or sizes changed); put "
-            "the old files back, or choose anew."
+            f"{dataset.title} is not what it was when this choice was made (its names, labels or pictures "
+            "changed); put the old files back, or choose anew."
         )
 
 
