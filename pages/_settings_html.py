@@ -17,8 +17,9 @@ from core.report.settings_records import (
     value_of,
 )
 from core.report.settings_words import epsilon_words
-from core.report.verdict import Verdict
-from pages._shared import NAME_KEY, image_url, metric_label, number, percent
+from core.report.verdict_records import Verdict
+from pages._annotator import NAME_KEY
+from pages._shared import image_url, metric_label, number, percent
 
 SIDE = 32  # CSS pixels of a picture in a row
 STATE_WORDS = {

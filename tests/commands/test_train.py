@@ -62,6 +62,15 @@ def test_a_folder_gets_weights_their_spec_and_the_curve(
     assert "holds another training" in capsys.readouterr().err
 
 
+def test_another_optimiser_needs_no_word_about_momentum(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    asked = ["train", *FEW, *QUICK, "--set", "epochs=1", "--set", "optimiser=adam", "--out", str(tmp_path / "adam")]
+    assert main(asked) == 0
+    assert main([*asked, "--set", "momentum=0.5"]) == 1
+    assert "adam has none, so a momentum of 0.5 would do nothing" in capsys.readouterr().err
+
+
 def test_kill_9_changes_no_byte(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     asked = ["train", *FEW, *QUICK, "--set", "epochs=100", "--set", "defence=dp-sgd"]
     out, calm = tmp_path / "killed", tmp_path / "calm"

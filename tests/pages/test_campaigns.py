@@ -1,8 +1,14 @@
 """The Campaigns page: define, launch, watch; without a runner."""
 
+from sqlalchemy import update
+
 from core.campaigns.presets import PRESETS
+from core.jobs.campaign_work import advance
 from core.jobs.campaigns import submit_campaign
 from core.report.campaigns import campaign, campaigns
+from core.storage.campaigns import setting_states
+from core.storage.database import bump
+from core.storage.schema import jobs
 
 PAGE = "pages/campaigns.py"
 
@@ -84,6 +90,21 @@ def test_pause_resume_and_cancel(app, store):
     test.button(key="campaign_cancel").click().run()
     assert campaign(store, job).row.state == "cancelled"
     assert not test.exception
+
+
+def test_a_paused_job_says_why_and_is_resumed_here(app, store):
+    job = submit_campaign(store, PRESETS["mini-cut"].campaign).job_id
+    advance(store)
+    training = setting_states(store, job)[0].train_job
+    with store.database.write() as connection:
+        values = {"state": "paused", "error": "The disk is full."}
+        connection.execute(update(jobs).where(jobs.c.id == training).values(**values))
+        bump(connection, "jobs")
+    test = app(PAGE, campaign=str(job))
+    assert "Paused: The disk is full." in words(test).replace("\\", "")
+    test.button(key="campaign_run").click().run()
+    assert not test.exception
+    assert setting_states(store, job)[0].train_state == "queued"
 
 
 def test_the_form_writes_the_plan(app):

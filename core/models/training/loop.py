@@ -123,6 +123,8 @@ class _Training:
         checkpoint = self.progress.resume()
         if checkpoint is not None:
             self._restore(checkpoint)
+            if self.done == (len(self.rows) + 1) * self.per_epoch:  # it was stopped while it looked at held-out images
+                self._end_epoch()
         watch = LossWatch(self.recipe, self.per_epoch, self.device)
         self.model.train()
         started = time.perf_counter()
@@ -190,13 +192,20 @@ class _Training:
 
     @torch.no_grad()
     def _look(self) -> tuple[float, float]:
-        """Mean loss and accuracy on the held-out images in eval mode; NaN without any."""
+        """Mean loss and accuracy on the held-out images in eval mode; NaN without any.
+
+        Gives signs of life, and stops behind a checkpoint when asked to: the epoch then ends in the next session.
+        """
         images, labels = self.data.held_images, self.data.held_labels
         if not len(labels):
             return math.nan, math.nan
         self.model.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         for start in range(0, len(labels), HELD_OUT_BATCH):
+            self.progress.looking()
+            if self.progress.cancelled():
+                self.progress.checkpoint(self.done, self._save())
+                raise TrainingCancelled
             part = as_tensor(images[start : start + HELD_OUT_BATCH]).to(self.device)
             right = as_tensor(labels[start : start + HELD_OUT_BATCH]).to(self.device)
             logits = self.model(self.feed.normalised(part))

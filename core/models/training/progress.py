@@ -47,6 +47,9 @@ class TrainingProgress(Protocol):
     def step(self, done: int, total: int, loss: float | None) -> None:
         """After each optimiser step; the loss where it is known without waiting for the device."""
 
+    def looking(self) -> None:
+        """A sign of life before each batch of held-out images."""
+
     def epoch(self, row: EpochRow) -> None:
         """After each epoch."""
 

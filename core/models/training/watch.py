@@ -29,6 +29,9 @@ class Silent:
     def step(self, done: int, total: int, loss: float | None) -> None:
         """Nothing."""
 
+    def looking(self) -> None:
+        """Nothing."""
+
     def epoch(self, row: EpochRow) -> None:
         """Nothing."""
 

@@ -37,7 +37,7 @@ class Told:
 
     def __init__(self, cut: int | None = None, start: bytes | None = None, every: int = 0) -> None:
         self.cut, self.start, self.every = cut, start, every
-        self.done = 0
+        self.done = self.looks = 0
         self.losses: list[float | None] = []
         self.rows: list[EpochRow] = []
         self.weights: dict[int, Mapping[str, Tensor]] = {}
@@ -52,6 +52,9 @@ class Told:
     def step(self, done: int, total: int, loss: float | None) -> None:
         self.done = done
         self.losses.append(loss)
+
+    def looking(self) -> None:
+        self.looks += 1
 
     def epoch(self, row: EpochRow) -> None:
         self.rows.append(row)

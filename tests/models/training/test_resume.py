@@ -7,7 +7,8 @@ import pytest
 from safetensors.torch import save
 
 from core.models.spec import ModelSpec
-from core.models.training.progress import OtherDevice, Trained
+from core.models.training import loop
+from core.models.training.progress import OtherDevice, Trained, TrainingCancelled
 from core.models.training.recipe import Recipe
 from core.models.training.state import unpack
 from tests.models.training.helpers import LENET, NORMED, PLAIN, Told, as_if_from, checkpoint_at, train, untimed
@@ -72,3 +73,25 @@ def test_a_checkpoint_holds_no_code() -> None:
     header, tensors = unpack(checkpoint_at(NORMED, PLAIN, 2))
     assert header["done"] == 2
     assert {name.split(".")[0] for name in tensors} == {"model", "optimiser", "sums"}
+
+
+def test_a_look_at_held_out_images_gives_signs_of_life_and_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "HELD_OUT_BATCH", 2)
+    spec, recipe = CASES["momentum, step, crop+flip"]
+    told = Told()
+    whole = figures(train(spec, recipe, told))
+    assert told.looks == 2 * 3  # epochs × batches of 5 images
+
+    class Impatient(Told):
+        def cancelled(self) -> bool:
+            return self.looks == 2 + 3 * (self.cut or 0)
+
+    for epochs in (0, 1):  # in the first look, and in the very last
+        stopped = Impatient(cut=epochs)
+        with pytest.raises(TrainingCancelled):
+            train(spec, recipe, stopped)
+        assert len(stopped.rows) == epochs
+        (state,) = stopped.saved.values()
+        again = Told(start=state)
+        assert figures(train(spec, recipe, again)) == whole
+        assert len(again.rows) == 2 - epochs
