@@ -112,7 +112,7 @@ def test_no_time_is_said_before_anything_has_ended(store: Store):
     ("attack", "score", "state", "why"),
     [
         ("queued", None, "attacking", None),
-        ("paused", None, "paused", None),
+        ("paused", None, "paused", "waits to be resumed"),
         ("failed", None, "failed", "It broke."),
         ("cancelled", None, "failed", "was cancelled"),
         ("done", None, "done", None),
