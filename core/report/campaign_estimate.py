@@ -20,14 +20,17 @@ from core.campaigns.resolve import Resolved, resolved_setting, spec_of
 from core.campaigns.size import SPARE_BYTES, Size, free_bytes, gib, size_of
 from core.models.spec import ModelSpec
 from core.report.estimate import estimate_request
+from core.report.estimate_table import COLD_SECONDS, width_of
 from core.storage.schema import jobs, models, training_epochs
 from core.storage.store import Store
 
 NEWEST = 50  # finished jobs that are looked at
-# (architecture, base width) -> images a second of training at 32×32 on 2 CPU cores; 0: no such argument.
-TRAIN_RATES = {("lenet", 0): 2500.0, ("convnet", 8): 900.0, ("convnet", 64): 40.0, ("resnet20-4", 64): 25.0}
+# (architecture, base width; 0: no such argument) -> images a second of training at 32 px. LeNet and ConvNet of base 8:
+# the mini study's in steps of 8, 2026-11-25, 2 CPU cores beside other work; the full-width nets a processor second in
+# steps of 64, docs/benchmarks.md, "Training a victim".
+TRAIN_RATES = {("lenet", 0): 250.0, ("convnet", 8): 95.0, ("convnet", 64): 10.9, ("resnet20-4", 64): 33.3}
 UNKNOWN_TRAIN_RATE = 20.0
-SCORE_SECONDS, SCORE_SECONDS_EACH = 3.0, 0.5  # of a run, and of each of its images, on 2 CPU cores
+SCORE_SECONDS, SCORE_SECONDS_EACH = 0.5, 0.1  # of a run, and of each of its images; measured as LeNet's rate above
 START_SECONDS = 2.0  # of a training or an attack before it computes
 NAMED = 6  # victims whose time is a guess that are named
 MOST_ASKED = 40  # different attacks whose pace is asked for; beyond, the mean of these stands for the rest
@@ -95,8 +98,8 @@ def _trainings(store: Store, campaign: Campaign, found: Mapping[str, Resolved]) 
             continue
         rate = measured.get(_likeness(spec))
         if rate is None:
-            base = int(spec.arguments.get("base", 64 if spec.architecture in ("convnet", "resnet20-4") else 0))
-            rate = TRAIN_RATES.get((spec.architecture, base), UNKNOWN_TRAIN_RATE) * (32 / spec.height) ** 2
+            kind = (spec.architecture, width_of(spec.architecture, spec.arguments))
+            rate = TRAIN_RATES.get(kind, UNKNOWN_TRAIN_RATE) * (32 / spec.height) ** 2
             guessed.add(one.victim.name)
         else:
             known += 1
@@ -153,12 +156,12 @@ def _attacks(
             device=campaign.device,
             measure=measure,
         )
-        total += answer.seconds * times
+        total += (answer.seconds - COLD_SECONDS + START_SECONDS) * times  # its worker is warm
         asked += times
         basis.add(answer.basis)
         guess, measuring = guess or answer.guess, measuring or answer.measuring
     words = basis.pop() if len(basis) == 1 else "partly measured, partly from a table or a guess"
-    return total * settings / max(1, asked), f"attacks: {words}", guess, measuring
+    return COLD_SECONDS + total * settings / max(1, asked), f"attacks: {words}", guess, measuring
 
 
 def _alike(campaign: Campaign, found: Mapping[str, Resolved]) -> dict[tuple[object, ...], tuple[Setting, int]]:
