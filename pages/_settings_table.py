@@ -9,7 +9,7 @@ from core.report.evidence import BESIDE
 from core.report.groups import first_shown
 from core.report.present import present_mark
 from core.report.references import ATTACKED, REFERENCE_WORDS
-from core.report.runs import changes
+from core.report.runs import changes, job_states
 from core.report.settings_records import PEOPLE, STATISTICS, SettingColumn, SettingsTable
 from core.report.settings_table import frame, settings_table
 from core.storage.store import Store
@@ -20,8 +20,8 @@ from pages._links import link_errors, one_of
 from pages._settings_html import table_html
 from pages._shared import AUDIT_PAGE, count, empty_state, metric_label, plain
 
-COUNTERS = ("jobs", "reconstructions", "scores", "labels")
-POLL, IDLE = 2.0, 10.0  # seconds between looks for changes, while anything runs and else
+COUNTERS = ("reconstructions", "scores", "labels")  # not "jobs": it moves with every step of every job
+POLL = 5.0  # seconds between looks for changes; the whole page is drawn anew at most so often
 FEW, SETS, ALL = "a few", "sets", "all"  # choices of columns beside the groups of core.report.groups
 PLAN = "plan"  # sorted as planned
 FEWEST = 3  # reconstructions: a mean over fewer would tell a score that a card hides until it is answered
@@ -47,10 +47,15 @@ def _table(
     return settings_table(_store, campaign=campaign, runs=runs, reference=reference, blind_only=blind, statistic=chosen)
 
 
+def _seen(store: Store) -> tuple[object, ...]:
+    """What the table is made of, as far as it may change: equal as long as it would be the same."""
+    return (*changes(store, COUNTERS), *job_states(store))
+
+
 @st.fragment(run_every=POLL)
-def _watch(store: Store, seen: tuple[int, ...]) -> None:
-    """Redraw the page when something changed; costs one small question a time."""
-    if changes(store, COUNTERS) != seen:
+def _watch(store: Store, seen: tuple[object, ...]) -> None:
+    """Redraw the page when something changed; costs two small questions a time."""
+    if _seen(store) != seen:
         st.rerun()
 
 
@@ -59,7 +64,7 @@ def draw(
     title: str = "Settings",
 ) -> None:  # fmt: skip
     """Draw the settings of a campaign, of these runs, or of the store. page, title: where a broken link leads back."""
-    seen = changes(store, COUNTERS)
+    seen = _seen(store)
     _forget((campaign, None if runs is None else tuple(runs)))
     with link_errors(page, title):
         choice = _asked()
