@@ -5,6 +5,7 @@ import streamlit as st
 from core.images.dataset import DataChoice
 from core.jobs.compose import stored_model
 from core.report.models import PRESET, TRAINED, ModelEntry, zoo
+from core.report.seen import as_choice
 from core.report.training import training
 from pages import _models_zoo, _shared, _training_watch
 from pages._audit_model import ChosenModel, spec_line
@@ -56,5 +57,4 @@ def _trained_on(job: int | None) -> DataChoice | None:
     """The images of the training that made a model; None where it was made elsewhere."""
     if job is None:
         return None
-    asked = training(_shared.get_store(), job).job.data
-    return DataChoice(**{name: tuple(value) if isinstance(value, list) else value for name, value in asked.items()})
+    return as_choice(training(_shared.get_store(), job).job.data)

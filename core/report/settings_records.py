@@ -74,6 +74,7 @@ class SettingRow:
     setting_sets: Mapping[str, SetScore] = field(default_factory=dict)  # over all runs of the setting
     people: People | None = None  # None: no results yet
     verdict: RunVerdict | None = None
+    drawn: bool = False  # an original's label was drawn: its class was none of the victim's, or so it was asked
     nearest: str = ""  # the metric by which the nearest original of its class was paired with each reconstruction
     pictures: tuple[tuple[int, str], ...] = ()  # a few (original id, image hash of its reconstruction)
 

@@ -154,6 +154,7 @@ def _filled(empty: SettingRow, row: Planned, attacked: Made, used: Made, choice:
         metrics=metrics,
         unscored=unscored,
         nearest=attacked.nearest,
+        drawn=attacked.drawn,
     )
 
 
@@ -255,6 +256,8 @@ def _notes(rows: Sequence[SettingRow], choice: Mapping[str, Shown], blind_only: 
     data = {row.parts.get("data", "") for row in whole}
     if len(data) > 1:
         notes.append("The settings attack different data sets, whose pictures are not equally easy to recognise.")
+    if drawn := sum(row.drawn for row in whole):
+        notes.append(f"Labels were drawn in {drawn:,} settings: the images' classes are not those of the victim.")
     if any(row.nearest for row in whole):
         notes.append("≈ marks attacks on the model alone: each picture is compared with the nearest of its class.")
     judged = [row.verdict.verdict for row in whole if row.verdict]

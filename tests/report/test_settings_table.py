@@ -15,6 +15,7 @@ from core.errors import UserError
 from core.jobs.payloads import AttackJob, to_json
 from core.leakage.threat import ThreatModel
 from core.models.training.recipe import PAPER_RECIPES, Recipe
+from core.report import settings_scores
 from core.report.columns import run_table
 from core.report.evidence import run_verdict, threshold
 from core.report.settings_records import RATE, SHARE, figure, value_of
@@ -326,6 +327,13 @@ def test_questions_do_not_grow_with_the_settings(store, filled) -> None:  # noqa
     with counted(store) as again:
         settings_table(store, runs=filled.runs[1:])
     assert len(again) < len(many)
+
+
+def test_drawn_labels_are_noted(store, filled) -> None:  # noqa: F811
+    assert not any("drawn" in note for note in settings_table(store, campaign=filled.campaign).notes)
+    settings_scores._kept.clear()  # an original's label never changes under a run; here it does
+    change(store, update(schema.originals).values(label_source="drawn"))
+    assert any(note.startswith("Labels were drawn in ") for note in settings_table(store, runs=filled.runs).notes)
 
 
 def test_what_does_not_exist_is_one_sentence(store, filled) -> None:  # noqa: F811
