@@ -88,10 +88,17 @@ def test_pause_resume_cancel(tiny: str, capsys: pytest.CaptureFixture[str]):
     store.database.dispose()
 
 
+def test_an_empty_store_says_so(capsys: pytest.CaptureFixture[str]):
+    assert main(["campaign", "status"]) == 0
+    assert capsys.readouterr().out == "There is no campaign in this store yet; `campaign run mini` launches one.\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["run", "minni"], "no campaign called 'minni'; did you mean mini"),
+        (["run", "nope"], "no campaign called 'nope'; known: five, mini, mini-cut, paper."),
+        (["run", "pap"], "no campaign called 'pap'; did you mean paper?"),
         (["run", "nowhere.toml"], "There is no file 'nowhere.toml'"),
         (["status", "4"], "There is no campaign 4"),
         (["cancel", "4"], "There is no campaign 4"),
