@@ -87,6 +87,9 @@ def _of_data_set(model: ChosenModel | None) -> ChosenImages | None:
     choice = _data_choice.chosen(PREFIX, found, part=True, count=SHOWN)
     if choice is None:
         return None
+    seen = model.trained_on if model else None
+    if seen is not None and seen.dataset == choice.dataset and not choice.names:  # what this victim's training held out
+        choice = replace(choice, split_seed=seen.split_seed, held_out=seen.held_out)
     places = _data_choice.places(found, choice)
     if len(places) > MOST_IMAGES:
         raise UserError(

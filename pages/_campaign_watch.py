@@ -157,6 +157,10 @@ def _buttons(view: CampaignView) -> None:
         if row.state == "paused":
             st.button("Resume", key="campaign_run", icon=":material/play_arrow:", on_click=ask, args=(row.id, "run"))
         else:
+            if view.counts.get("paused"):  # a job of it, as the runner does on a full disk
+                st.button(
+                    "Resume", key="campaign_run", icon=":material/play_arrow:", on_click=ask, args=(row.id, "run")
+                )
             st.button("Pause", key="campaign_pause", icon=":material/pause:", on_click=ask, args=(row.id, "pause"))
         st.button("Cancel", key="campaign_cancel", icon=":material/close:", on_click=ask, args=(row.id, "cancel"))
 
@@ -170,4 +174,5 @@ def _setting(one: SettingRow, halted: bool) -> None:
             page = _shared.RUN_PAGE if one.state in ("done", "scoring") else _shared.AUDIT_PAGE
             st.page_link(page, label=f"Run {one.run}", query_params={"run": str(one.run)})
     if one.why:
-        st.caption(f":material/error: {_shared.plain(one.why)}")
+        icon = "pause" if one.state == "paused" else "error"
+        st.caption(f":material/{icon}: {_shared.plain(one.why)}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from core.models.training.privacy import CURVE_NOTE
 from core.models.training.progress import EpochRow
 from pages._shared import number, percent
 
@@ -39,6 +40,8 @@ def curves(rows: Sequence[EpochRow], *, early: bool = False) -> None:
     with st.grid(2, min_column_width=300):
         for panel in panels:
             draw(rows, panel)
+    if any(row.epsilon is not None for row in rows):
+        st.caption(CURVE_NOTE)
 
 
 def draw(rows: Sequence[EpochRow], panel: Panel) -> None:

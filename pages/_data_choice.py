@@ -134,7 +134,7 @@ def chosen(prefix: str, found: Opened, *, part: bool, count: int | None) -> Data
 
 
 def _part(prefix: str) -> str:
-    """Training part or held out: as published, or by the seed of the draw where nobody publishes a split."""
+    """Training part or held out: as published, or by split seed 0 where nobody publishes a split."""
     picked = st.segmented_control(
         "Part",
         list(PART_WORDS),

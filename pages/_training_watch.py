@@ -37,6 +37,8 @@ def panel(job_id: int) -> None:
         _training_form.already_there(job_id)
         if job.state == "failed":
             st.error(_shared.plain(job.error or "It failed without a reason."), icon=":material/error:")
+        if job.state == "paused" and job.error:
+            st.warning(_shared.plain(job.error), icon=":material/pause_circle:")
         for warning in job.record.get("warnings") or ():
             st.warning(_shared.plain(str(warning)), icon=":material/warning:")
         progress_bar(view)

@@ -160,6 +160,7 @@ def _data(numbered: tuple[int, Any]) -> Data:
         classes=table.listed("classes", str, "names of classes"),
         seed=table.whole("seed", 0),
         held_out=table.number("held_out", 0.2),
+        split_seed=table.whole("split_seed", 0),
         train=TrainPart(train.maybe_whole("count"), train.maybe_whole("per_class")),
         originals=Originals(
             originals.text("part", Originals().part),

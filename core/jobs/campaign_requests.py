@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.jobs.compose import AttackRequest
 from core.jobs.material import weights_of
 from core.jobs.plan import check_fits, check_statistics
-from core.jobs.training import TrainRequest, final_model, trained_models
+from core.jobs.training import TrainRequest, check_start_and_room, final_model, trained_models
 from core.leakage.defences import check_defences
 from core.leakage.threat import ThreatModel
 from core.models.catalogue import check_spec, check_train_mode
@@ -76,6 +76,11 @@ def attack_request(store: Store, campaign: Campaign, setting: Setting, train_job
     )
 
 
+def kept_epochs(store: Store, train_job: int) -> set[int | None]:
+    """Epochs of a training whose weights are in the store; None among them stands for the last."""
+    return {None if model.facts.get("final") else model.epoch for model in trained_models(store, train_job)}
+
+
 def resolve_one(store: Store, campaign: Campaign, setting: Setting) -> Resolved:
     """The data set of one setting, opened."""
     return resolve(replace(campaign, data=(setting.data,)), store.settings)[setting.data.name]
@@ -88,6 +93,7 @@ def _check(store: Store, setting: Setting, one: Resolved) -> None:
         if len(one.classes) < 2:
             raise UserError(f"{len(one.classes)} class is too few to train a classifier; choose at least 2.")
         check_recipe(setting.recipe, spec, one.train_images)
+        check_start_and_room(store.settings, spec, setting.recipe, one.train_images, one.entries)
     check_spec(spec)
     check_fits(attack, threat)
     check_defences(threat, spec)

@@ -28,7 +28,9 @@ class Victim:
     name: str = ""
     accuracy: float | None = None
     held_out: int | None = None
-    epsilon: float | None = None  # spent by DP-SGD
+    epsilon: float | None = None  # spent by DP-SGD, at delta, for unit: without them it says nothing
+    delta: float | None = None
+    unit: str = ""  # whose presence ε hides, such as "one image (add or remove one)"
     epoch: int | None = None
     recipe: str = ""
 

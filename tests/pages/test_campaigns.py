@@ -95,6 +95,21 @@ def test_pause_resume_and_cancel(app, store):
     assert not test.exception
 
 
+def test_a_paused_job_says_why_and_is_resumed_here(app, store):
+    job = submit_campaign(store, PRESETS["mini-cut"].campaign).job_id
+    advance(store)
+    training = setting_states(store, job)[0].train_job
+    with store.database.write() as connection:
+        values = {"state": "paused", "error": "The disk is full."}
+        connection.execute(update(jobs).where(jobs.c.id == training).values(**values))
+        bump(connection, "jobs")
+    test = app(PAGE, campaign=str(job))
+    assert "Paused: The disk is full." in words(test).replace("\\", "")
+    test.button(key="campaign_run").click().run()
+    assert not test.exception
+    assert setting_states(store, job)[0].train_state == "queued"
+
+
 def test_the_form_writes_the_plan(app):
     test = app(PAGE)
     test.multiselect(key="form_recipes").set_value(["none", "prune 70 %"]).run()

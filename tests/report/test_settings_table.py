@@ -75,6 +75,9 @@ def test_rows_are_those_of_the_plan_with_what_is_missing_left_empty(store, fille
     assert table.rows[-1].reason == "The device ran out of memory; take smaller shards."
     assert [row.victim.accuracy for row in table.rows[:3]] == pytest.approx([0.9, 0.8, 0.7])
     assert [row.victim.epsilon for row in table.rows[:3]] == [None, None, 4.5]
+    told = frame(table)
+    guarantee = [tuple(told[name][place] for name in ("epsilon", "delta", "unit")) for place in (0, 2)]
+    assert guarantee == [(None, None, ""), (4.5, 1e-5, "one image (add or remove one)")]
     assert table.rows[0].victim.held_out == 200
     for row in table.rows[5:]:
         assert (row.reconstructions, row.people, row.verdict, row.metrics) == (None, None, None, {})
