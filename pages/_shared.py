@@ -17,7 +17,7 @@ import streamlit as st
 from PIL import Image
 
 from core.errors import UserError
-from core.jobs.launch import ensure_runner
+from core.jobs.launch import ensure_runner, living_runner
 from core.metrics.base import Metric
 from core.report import names
 from core.settings import Settings, load_settings
@@ -106,7 +106,15 @@ def start_runner() -> None:
 def keep_runner() -> None:
     """Have a runner live while a page watches what takes hours: a killed one is replaced. Cheap; writes nothing."""
     chosen = settings()
-    _runner(chosen, str(chosen.home), chosen.database_url)
+    answer = _runner(chosen, str(chosen.home), chosen.database_url)
+    if answer.done() and answer.exception() is None and not runner_lives():  # killed since it was looked for
+        _runner.clear()
+        _runner(chosen, str(chosen.home), chosen.database_url)
+
+
+def runner_lives() -> bool:
+    """Whether a runner holds this home's lock now."""
+    return living_runner(settings()) is not None
 
 
 def wake_runner() -> None:
