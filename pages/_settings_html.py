@@ -77,7 +77,7 @@ def _label(column: SettingColumn) -> str:
 
 def _row(table: SettingsTable, place: int, shown: Sequence[SettingColumn], epsilon: bool, least: int) -> str:
     row = table.rows[place]
-    accuracy = "" if row.victim.accuracy is None else percent(row.victim.accuracy)
+    accuracy = "" if row.victim.accuracy is None else percent(row.victim.accuracy, row.victim.held_out)
     held = f"{row.victim.held_out:,} held-out images" if row.victim.held_out else "number of held-out images not known"
     cells = f'<td title="{held}">{accuracy}</td>'
     if epsilon:

@@ -22,7 +22,7 @@ from core.errors import UserError
 from core.jobs.launch import ensure_runner
 from core.labels.annotators import clean_name
 from core.metrics.base import Metric
-from core.report import names
+from core.report import names, shares
 from core.settings import Settings, load_settings
 from core.storage.store import Store, open_store
 
@@ -238,9 +238,9 @@ def count(value: int) -> str:
     return f"{value:,}".replace(",", "\u2009")
 
 
-def percent(share: float | None) -> str:
-    """A share of one as "62 %"."""
-    return "–" if share is None else f"{100 * share:.0f} %"
+def percent(share: float | None, n: int | None = None) -> str:
+    """A share of one as "62 %"; by the one rule of `core.report.shares`, n: what it was counted over."""
+    return shares.percent(share, n)
 
 
 def seconds(value: float | None) -> str:
