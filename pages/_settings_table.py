@@ -11,7 +11,7 @@ from core.report.groups import first_shown
 from core.report.present import present_mark
 from core.report.references import ATTACKED, REFERENCE_WORDS
 from core.report.runs import changes
-from core.report.settings_records import PEOPLE, STATISTICS, SettingColumn, SettingsTable
+from core.report.settings_records import FEW_SCORES, PEOPLE, STATISTICS, SettingColumn, SettingsTable
 from core.report.settings_table import frame, settings_table
 from core.storage.store import Store
 from core.tables import write_csv
@@ -19,12 +19,13 @@ from pages import _settings_figures as figures
 from pages._elsewhere import keep_link
 from pages._links import link_errors
 from pages._settings_html import table_html
-from pages._shared import AUDIT_PAGE, count, empty_state, metric_label, plain
+from pages._shared import AUDIT_PAGE, CAMPAIGNS_PAGE, count, empty_state, metric_label, plain
 
 COUNTERS = ("jobs", "reconstructions", "scores", "labels")
 POLL, IDLE = 2.0, 10.0  # seconds between looks for changes, while anything runs and else
 FEW, SETS, ALL = "a few", "sets", "all"  # choices of columns beside the groups of core.report.groups
 PLAN = "plan"  # sorted as planned
+PART_WORDS = {"data": "data set", "victim": "victim", "recipe": "recipe", "threat": "defence", "attack": "attack"}
 FEWEST = 3  # reconstructions: a mean over fewer would tell a score that a card hides until it is answered
 
 
@@ -167,7 +168,7 @@ def _groups(table: SettingsTable) -> tuple[str, ...]:
 
 def _shown(table: SettingsTable, wanted: Sequence[str]) -> tuple[SettingColumn, ...]:
     """The columns of these groups; people always."""
-    few = set(first_shown(table.metric_names)) if FEW in wanted else set()
+    few = set(first_shown(table.metric_names, FEW_SCORES)) if FEW in wanted else set()
     return tuple(
         column
         for column in table.columns
@@ -205,8 +206,15 @@ def _nothing(campaign: int | None) -> None:
     empty_state(
         "**No setting has been attacked yet.** Every run of a model, data set, defence and attack appears here, "
         "ranked by what people recognise and by every score.",
-        lambda: st.page_link(AUDIT_PAGE, label="Start an audit", icon=":material/play_arrow:"),
+        _ways_in,
     )
+
+
+def _ways_in() -> None:
+    """One run, or many settings at once."""
+    with st.container(horizontal=True):
+        st.page_link(AUDIT_PAGE, label="Start an audit", icon=":material/play_arrow:")
+        st.page_link(CAMPAIGNS_PAGE, label="Launch a campaign of many settings", icon=":material/grid_on:")
 
 
 def _state_line(table: SettingsTable) -> None:
@@ -222,6 +230,9 @@ def _state_line(table: SettingsTable) -> None:
             "CSV", lambda: write_csv(frame(table)), file_name="settings.csv", mime="text/csv", key="settings_csv",
             icon=":material/download:", help="Every figure of this table and those behind it.", on_click="ignore",
         )  # fmt: skip
+    if table.alike:
+        told = ", ".join(f"{PART_WORDS[name]} {value}" for name, value in table.alike.items())
+        st.caption(plain(f"The same in all: {told}."))
 
 
 def _under(table: SettingsTable) -> None:

@@ -28,6 +28,7 @@ from core.storage.store import Store, open_store
 
 RUN_PAGE = "pages/reconstructions.py"
 AUDIT_PAGE = "pages/audit.py"
+CAMPAIGNS_PAGE = "pages/campaigns.py"
 LABEL_PAGE = "pages/label.py"
 NAME_KEY = "annotator"  # the sidebar's field, bound to ?annotator= by Streamlit
 LET_GO = """<script>
