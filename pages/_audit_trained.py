@@ -42,7 +42,11 @@ def words(one: ModelEntry) -> str:
 
 def _chosen(one: ModelEntry) -> ChosenModel:
     number = int(one.id or 0)
-    accuracy = "not measured" if one.accuracy is None else f"{_shared.percent(one.accuracy, one.held_out)} of {one.held_out} images"
+    accuracy = (
+        "not measured"
+        if one.accuracy is None
+        else f"{_shared.percent(one.accuracy, one.held_out)} of {one.held_out} images"
+    )
     spent = _models_zoo.epsilon(one)
     private = f" ε = {_shared.number(spent)}." if spent is not None else ""
     st.caption(f"{spec_line(one.spec)} Held-out accuracy: {_shared.plain(accuracy)}.{private}")

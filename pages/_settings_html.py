@@ -43,7 +43,8 @@ def table_html(table: SettingsTable, shown: Sequence[SettingColumn], order: Sequ
     epsilon = any(row.victim.epsilon is not None for row in table.rows)
     head = "".join(_head(column) for column in shown)
     fixed = (
-        '<th scope="col">setting</th><th scope="col" class="left">verdict</th><th scope="col" title="Share of held-out images that the victim gets right">'
+        '<th scope="col">setting</th><th scope="col" class="left">verdict</th>'
+        '<th scope="col" title="Share of held-out images that the victim gets right">'
         "accuracy</th>"
     )
     fixed += '<th scope="col" title="Spent by DP-SGD">ε</th>' if epsilon else ""
@@ -80,7 +81,7 @@ def _row(table: SettingsTable, place: int, shown: Sequence[SettingColumn], epsil
     accuracy = "" if row.victim.accuracy is None else percent(row.victim.accuracy, row.victim.held_out)
     held = f"{row.victim.held_out:,} held-out images" if row.victim.held_out else "number of held-out images not known"
     of = f"<small>of {row.victim.held_out:,}</small>" if accuracy and row.victim.held_out else ""
-    cells = f'<td title="{held}">{accuracy}{of}</td>'
+    cells = f'<td class="bare" title="{held}">{accuracy}{of}</td>'
     if epsilon:
         cells += f"<td>{'' if row.victim.epsilon is None else number(row.victim.epsilon)}</td>"
     if not row.runs:
@@ -182,12 +183,16 @@ def _people(row: SettingRow, column: SettingColumn, rank: int | None) -> str:
         told = f"{said.undetermined} undetermined" if few and said else "no answer"
         return f'<td title="Undetermined: fewer than 3 answers"><small>{told}</small></td>'
     interval = f"{percent(estimate.low)[:-2]} to {percent(estimate.high)}"
-    what = f"{said.recognisable} of {estimate.n} images" if column.name == SHARE else f"{estimate.n:,} answer{'' if estimate.n == 1 else 's'}"
-    open_ = f", {said.undetermined} undetermined" if column.name == SHARE and said.undetermined else ""
+    what = (
+        f"{said.recognisable} of {estimate.n} images"
+        if column.name == SHARE
+        else f"{estimate.n:,} answer{'' if estimate.n == 1 else 's'}"
+    )
+    open_ = f"<small>{said.undetermined} undetermined</small>" if column.name == SHARE and said.undetermined else ""
     title = f"95 % interval {interval} ({estimate.method}); {said.unlabelled} images without an answer"
     return (
         f'<td title="{escape(title)}">{percent(estimate.estimate)}{_rank(rank, None)}'
-        f"<small>{what}{open_}</small><small>{interval}</small></td>"
+        f"<small>{what}</small><small>{interval}</small>{open_}</td>"
     )
 
 

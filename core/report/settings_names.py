@@ -14,7 +14,7 @@ from core.report.settings_records import PARTS
 from core.report.settings_words import attack_words, threat_words
 
 if TYPE_CHECKING:
-    from core.report.settings_plan import Planned
+    from core.report.settings_plan import Asked, Planned
 
 Given = Mapping[int, tuple[int, Mapping[str, str]]]
 
@@ -46,33 +46,55 @@ def victim_name(name: str, facts: Mapping[str, Any]) -> str:
 
 def named(rows: Sequence[Planned], given: Given) -> list[dict[str, Any]]:
     """Title and parts of every row; given: (campaign, its parts) by run, for rows that have none of their own."""
-    found = [_row(row, given) for row in rows]
+    found = _rows(rows, given)
     _tell_apart(found)
-    told = attack_words([(one.parts, row.asked.values if row.asked else {}) for one, row in zip(found, rows, strict=True)])
+    asked = [row.asked.values if row.asked else {} for row in rows]
+    told = attack_words([(one.parts, values) for one, values in zip(found, asked, strict=True)])
     parts = [{**one.parts, "attack": words} for one, words in zip(found, told, strict=True)]
     varied = {name for name in PARTS if len({one.get(name) for one in parts}) > 1 or name == "victim"}
     shown = varied if len(rows) > 1 else set(PARTS)
     return [{"parts": p, "title": row.title or _title(p, shown)} for row, p in zip(rows, parts, strict=True)]
 
 
-def _row(row: Planned, given: Given) -> _Row:
+def _rows(rows: Sequence[Planned], given: Given) -> list[_Row]:
+    """The rows before they are told apart; a run that no campaign asked for takes a campaign's words for what both did."""
+    known = [next((given[run.id] for run in reversed(row.runs) if run.id in given), None) for row in rows]
+    words: dict[tuple[str, str], str] = {}
+    for row, found in zip(rows, known, strict=True):
+        if found is not None and row.asked:
+            words |= {(name, key): found[1][name] for name, key in _keys(row.asked).items()}
+    return [_row(row, found, words) for row, found in zip(rows, known, strict=True)]
+
+
+def _keys(asked: Asked) -> dict[str, str]:
+    """What must be equal for two runs' parts to be the same."""
+    chosen = [asked.values["attack"], asked.values["config"]]
+    return {
+        "data": asked.dataset,
+        "victim": asked.model,
+        "recipe": asked.model,
+        "threat": json.dumps(asked.values["threat"], sort_keys=True),
+        "attack": json.dumps(chosen, sort_keys=True),
+    }
+
+
+def _row(row: Planned, known: tuple[int, Mapping[str, str]] | None, words: Mapping[tuple[str, str], str]) -> _Row:
     if row.parts or not row.asked:
         return _Row(dict(row.parts), (), "")
     victim, spec = row.victim, row.asked.values["model"]
-    number = ("victim", f"model {victim.model}") if victim.model is not None else ("victim", "")
-    known = given.get(row.runs[-1].id)
+    number = ("victim", "" if victim.model is None else f"model {victim.model}")
     if known is not None:
         campaign, parts = known
         return _Row(dict(parts), (("recipe", f"campaign {campaign}"), number), row.asked.model)
-    parts = {
+    own = {
         "data": row.asked.dataset,
         "victim": victim.name or str(spec["architecture"]),
         "recipe": victim.recipe_name or victim.recipe or str(spec.get("origin", "")),
         "threat": threat_words(row.asked.values["threat"]),
         "attack": str(row.asked.values["attack"]),
     }
-    words = victim.recipe if victim.recipe_name else ""
-    return _Row(parts, (("recipe", words), number), row.asked.model)
+    parts = {name: words.get((name, key)) or own[name] for name, key in _keys(row.asked).items()}
+    return _Row(parts, (("recipe", victim.recipe if victim.recipe_name else ""), number), row.asked.model)
 
 
 def _tell_apart(rows: Sequence[_Row]) -> None:

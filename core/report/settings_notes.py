@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from core.report.present import Shown, anew_words
-from core.report.settings_records import PARTS, SettingRow
 from core.report.sets import SetScore
+from core.report.settings_records import PARTS, SettingRow
 
 
 def set_note(scores: Sequence[SetScore]) -> str:
@@ -35,9 +35,7 @@ def notes(rows: Sequence[SettingRow], choice: Mapping[str, Shown], blind_only: b
         told.append(words)
     sizes = sorted({row.reconstructions for row in whole if row.reconstructions})
     if len(sizes) > 1:
-        told.append(
-            f"The settings have {_span(sizes)} reconstructions each; part of a difference may be the pictures."
-        )
+        told.append(f"The settings have {_span(sizes)} reconstructions each; part of a difference may be the pictures.")
     data = {row.parts.get("data", "") for row in whole}
     if len(data) > 1:
         told.append("The settings attack different data sets, whose pictures are not equally easy to recognise.")

@@ -81,7 +81,7 @@ def planned(store: Store, campaign: int | None, runs: Sequence[int] | None) -> t
         else:
             found = _grouped(connection, str(store.database.url), runs)
         victims = _victims(connection, {row.asked.model for row in found if row.asked})
-        given = _given(connection, [row.runs[-1].id for row in found if row.asked and not row.parts])
+        given = _given(connection, [run.id for row in found if row.asked and not row.parts for run in row.runs])
     rows = [replace(row, victim=victims.get(row.asked.model, Victim()) if row.asked else Victim()) for row in found]
     return tuple(replace(row, **words) for row, words in zip(rows, named(rows, given), strict=True))
 

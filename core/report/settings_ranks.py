@@ -56,9 +56,13 @@ def agreements(
             found = [_agreement(usable, one, said, statistic) for one in columns if _compared(one)]
             return tuple(found), name, _words(count, name, left_out)
     some = sum(_enough(row, RATE) for row in usable)
-    return (), SHARE, (
-        f"Too few answers yet: {some} of {len(usable)} settings have answers about {FEWEST_ANSWERED} images or more, "
-        f"and a ranking needs at least {FEWEST_SETTINGS} such settings."
+    return (
+        (),
+        SHARE,
+        (
+            f"Too few answers yet: {some} of {len(usable)} settings have {FEWEST_ANSWERED} answered images or more, "
+            f"and a ranking needs at least {FEWEST_SETTINGS} such settings."
+        ),
     )
 
 
