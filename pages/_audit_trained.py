@@ -37,13 +37,17 @@ def choose() -> ChosenModel | None:
 
 def words(one: ModelEntry) -> str:
     """A model with what sets it apart from its likes."""
-    held = "" if one.accuracy is None else f", {100 * one.accuracy:.1f} % right"
+    held = "" if one.accuracy is None else f", {_shared.percent(one.accuracy, one.held_out)} right"
     return f"{one.id}: {one.name}{held}" + ("" if one.source == TRAINED else f" ({one.source})")
 
 
 def _chosen(one: ModelEntry) -> ChosenModel:
     number = int(one.id or 0)
-    accuracy = "not measured" if one.accuracy is None else f"{100 * one.accuracy:.1f} % of {one.held_out} images"
+    accuracy = (
+        "not measured"
+        if one.accuracy is None
+        else f"{_shared.percent(one.accuracy, one.held_out)} of {one.held_out} images"
+    )
     spent = _models_zoo.epsilon(one)
     private = f" ε = {_shared.number(spent)}." if spent is not None else ""
     st.caption(f"{spec_line(one.spec)} Held-out accuracy: {_shared.plain(accuracy)}.{private}")
