@@ -268,7 +268,7 @@ def _preview(prepared: tuple[Prepared, ...], spec: ModelSpec) -> None:
 
 def _seen(found: ChosenImages, model: ChosenModel) -> None:
     """Whether the victim was trained on these very images: what it has seen, it may give away more, or less."""
-    if model.trained_on is None or found.choice is None:
+    if model.trained_on is None:
         return
     said = seen_words(_shared.settings(), model.trained_on, found.choice)
     if said:

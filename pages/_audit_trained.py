@@ -5,6 +5,7 @@ import streamlit as st
 from core.images.dataset import DataChoice
 from core.jobs.compose import stored_model
 from core.report.models import PRESET, TRAINED, ModelEntry, zoo
+from core.report.seen import as_choice
 from core.report.training import training
 from pages import _models_zoo, _shared, _training_watch
 from pages._audit_model import ChosenModel, follow, spec_line
@@ -38,13 +39,17 @@ def choose() -> ChosenModel | None:
 
 def words(one: ModelEntry) -> str:
     """A model with what sets it apart from its likes."""
-    held = "" if one.accuracy is None else f", {100 * one.accuracy:.1f} % right"
+    held = "" if one.accuracy is None else f", {_shared.percent(one.accuracy, one.held_out)} right"
     return f"{one.id}: {one.name}{held}" + ("" if one.source == TRAINED else f" ({one.source})")
 
 
 def _chosen(one: ModelEntry) -> ChosenModel:
     number = int(one.id or 0)
-    accuracy = "not measured" if one.accuracy is None else f"{100 * one.accuracy:.1f} % of {one.held_out} images"
+    accuracy = (
+        "not measured"
+        if one.accuracy is None
+        else f"{_shared.percent(one.accuracy, one.held_out)} of {one.held_out} images"
+    )
     spent = _models_zoo.epsilon(one)
     private = f" ε = {_shared.number(spent)}." if spent is not None else ""
     st.caption(f"{spec_line(one.spec)} Held-out accuracy: {_shared.plain(accuracy)}.{private}")
@@ -58,5 +63,4 @@ def _trained_on(job: int | None) -> DataChoice | None:
     """The images of the training that made a model; None where it was made elsewhere."""
     if job is None:
         return None
-    asked = training(_shared.get_store(), job).job.data
-    return DataChoice(**{name: tuple(value) if isinstance(value, list) else value for name, value in asked.items()})
+    return as_choice(training(_shared.get_store(), job).job.data)

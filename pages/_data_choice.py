@@ -170,7 +170,7 @@ def chosen(
 
 
 def _part(prefix: str) -> str:
-    """Training part or held out: as published, or by the seed of the draw where nobody publishes a split."""
+    """Training part or held out: as published, or by split seed 0 where nobody publishes a split."""
     picked = st.segmented_control(
         "Part",
         list(PART_WORDS),
@@ -212,17 +212,20 @@ def _drawn(
             None,
             key=f"{prefix}draw",
             bind="query-params",
-            placeholder=str(usual.seed) + (", as the training" if like is not None else ""),
-            help="The same seed draws the same images, for ever.",
+            placeholder=str(usual.seed),
+            help="The same seed draws the same images, for ever."
+            + (f" Empty: {usual.seed}, as the victim's training." if like is not None else ""),
         )
-    return DataChoice(
+    return replace(
+        usual,  # its split with it, so that what is held out is what the victim has not seen
         dataset=found.name,
         part=part,
         count=first if total is None else int(total),
         per_class=None if each is None else int(each),
         classes=classes,
+        names=(),
         seed=usual.seed if seed is None else int(seed),
-        held_out=usual.held_out,
+        fingerprint="",
     )
 
 

@@ -15,7 +15,7 @@ from pages import _data_choice, _shared
 ORIGINS = (TRAINED, UPLOAD, PRESET)  # in the table's order
 PAGE = "pages/models.py"
 SHOWN = 500  # rows of the table
-NAME_WIDTH = 220  # pixels; the name of a victim of a campaign is long
+NAME_WIDTH = 195  # pixels; the name of a victim of a campaign is long
 
 
 def table(entries: Sequence[ModelEntry]) -> None:
@@ -38,19 +38,32 @@ def table(entries: Sequence[ModelEntry]) -> None:
     rows = [row(one) for one in found[:SHOWN]]
     config = {
         "model": st.column_config.LinkColumn("model", display_text=r"#(.*)$", width=NAME_WIDTH),
-        "architecture": st.column_config.TextColumn("architecture", width=215),
-        "data set": st.column_config.TextColumn("data set", width=85),
+        "architecture": st.column_config.TextColumn("architecture", width=205),
+        "data set": st.column_config.TextColumn("data set", width=80),
         "parameters": st.column_config.NumberColumn("parameters", format="localized"),
         "accuracy": st.column_config.NumberColumn(
-            "accuracy", format="percent", help="Share of held-out images that it classifies right."
+            "accuracy", format="%.0f %%", help="Share of held-out images that it classifies right."
         ),
+<<<<<<< HEAD
         "n": st.column_config.NumberColumn("n", width=45, help="Held-out images that the accuracy was measured on."),
         "epsilon": st.column_config.NumberColumn("ε", format="%.3g", help="Spent by DP-SGD, at the δ of its recipe."),
+        "classes": st.column_config.NumberColumn("classes", width=55),
+        "input": st.column_config.TextColumn("input", width=68),
         "runs": st.column_config.NumberColumn("runs", width=45, help="Attacks on it in this store."),
-        "made": st.column_config.DatetimeColumn("made", format="D MMM HH:mm"),
+=======
+        "n": st.column_config.NumberColumn("n", help="Held-out images that the accuracy was measured on."),
+        "epsilon": st.column_config.NumberColumn(
+            "ε", format="%.3g", help="Spent by DP-SGD, at the δ beside it; the unit is one image, added or removed."
+        ),
+        "delta": st.column_config.NumberColumn("δ", format="%.3g", help="Of DP-SGD: ε is stated at this δ."),
+        "classes": st.column_config.NumberColumn("classes", width=55),
+        "input": st.column_config.TextColumn("input", width=68),
+        "runs": st.column_config.NumberColumn("runs", help="Attacks on it in this store."),
+>>>>>>> main
+        "made": st.column_config.DatetimeColumn("made", format="D MMM HH:mm", width=90),
     }
     if all(one["epsilon"] is None for one in rows):
-        rows = [{name: value for name, value in one.items() if name != "epsilon"} for one in rows]
+        rows = [{name: value for name, value in one.items() if name not in ("epsilon", "delta")} for one in rows]
     st.dataframe(
         rows, hide_index=True, column_config=config, placeholder="–", height="content" if len(rows) < 20 else 640,
         alt=f"{len(rows)} models with their origin, size, accuracy and runs",
@@ -68,9 +81,20 @@ def row(one: ModelEntry) -> dict[str, object]:
     """One model as a row; what is not known is left empty."""
     return {
         "model": link(one),
+<<<<<<< HEAD
         "accuracy": _known(one.accuracy),
+=======
+        "origin": one.source,
+        "architecture": architecture_words(one),
+        "data set": one.facts.get("dataset"),
+        "input": one.input,
+        "classes": one.classes,
+        "parameters": one.parameters,
+        "accuracy": None if _known(one.accuracy) is None else 100 * one.accuracy,
+>>>>>>> main
         "n": one.held_out,
         "epsilon": epsilon(one),
+        "delta": delta(one),
         "runs": len(one.runs),
         "origin": one.source,
         "architecture": architecture_words(one),
@@ -121,6 +145,12 @@ def architecture_words(one: ModelEntry) -> str:
 def epsilon(one: ModelEntry) -> float | None:
     """ε that its training spent; None where it was not trained with DP-SGD."""
     found = one.facts.get("epsilon")
+    return None if found is None else float(found)
+
+
+def delta(one: ModelEntry) -> float | None:
+    """δ at which its ε is stated; None where it was not trained with DP-SGD."""
+    found = None if epsilon(one) is None else (one.facts.get("recipe") or {}).get("dp_delta")
     return None if found is None else float(found)
 
 

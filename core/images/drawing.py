@@ -53,13 +53,13 @@ def check_same(dataset: DataSet, fingerprint: str) -> None:
     """Raise UserError where a stored fingerprint is another one than the data set has now."""
     if fingerprint and fingerprint != dataset.fingerprint:
         raise UserError(
-            f"{dataset.title} is not what it was when this choice was made (its names, labels or sizes changed); put "
-            "the old files back, or choose anew."
+            f"{dataset.title} is not what it was when this choice was made (its names, labels or pictures "
+            "changed); put the old files back, or choose anew."
         )
 
 
 def in_part(dataset: DataSet, choice: DataChoice) -> np.ndarray:
-    """(N,) True for the entries of choice.part: the published split, or the choice's own seed and share without one."""
+    """(N,) True for the entries of choice.part: as published, or by the choice's split seed and share."""
     entries = dataset.entries
     if dataset.published_split:
         test = np.fromiter((entry.part == TEST for entry in entries), bool, len(entries))
@@ -67,7 +67,7 @@ def in_part(dataset: DataSet, choice: DataChoice) -> np.ndarray:
         if not 0 <= choice.held_out < 1:
             raise UserError(f"The held-out share must be from 0 up to below 1, not {choice.held_out}.")
         names, labels = [entry.name for entry in entries], [entry.label for entry in entries]
-        test = held_out(names, labels, share=choice.held_out, seed=choice.seed)
+        test = held_out(names, labels, share=choice.held_out, seed=choice.split_seed)
     return test if choice.part == TEST else ~test
 
 

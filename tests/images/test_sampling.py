@@ -158,3 +158,27 @@ def test_a_wrong_list_is_one_sentence(text: str | bytes, sentence: str) -> None:
 def test_a_list_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="There is no list of images at"):
         read_list(tmp_path / "none.csv", small([3, 3]))
+
+
+def test_another_draw_never_reaches_into_another_part(settings: Settings) -> None:
+    dataset = open_dataset("photos", settings)
+    trained = set(choose(dataset, DataChoice("photos")))
+    for seed in range(20):
+        held = set(choose(dataset, DataChoice("photos", part="test", count=4, seed=seed)))
+        assert not held & trained, seed
+    other = choose(dataset, DataChoice("photos", part="test", split_seed=7))
+    assert set(other) & trained  # another split is another split
+
+
+def test_a_list_brings_its_split_and_is_not_believed_against_it(settings: Settings) -> None:
+    dataset = open_dataset("photos", settings)
+    choice = DataChoice("photos", part="test", count=4, seed=3, split_seed=7, held_out=0.3)
+    text = write_list(dataset, choice)
+    assert "# split: 7, 0.3\n" in text
+    read = read_list(text, dataset)
+    assert (read.part, read.split_seed, read.held_out) == ("test", 7, 0.3)
+    with pytest.raises(UserError, match="says that its images are of the test part, but"):
+        read_list(text.replace("# split: 7, 0.3", "# split: 8, 0.2"), dataset)
+    with pytest.raises(UserError, match="where a seed and a share belong"):
+        read_list(text.replace("7, 0.3", "seven"), dataset)
+    assert read_list(text.replace("# split: 7, 0.3\n", ""), dataset).part == "train"  # the part is not claimed
