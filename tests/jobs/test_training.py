@@ -25,6 +25,7 @@ from core.jobs.queue import set_wanted
 from core.jobs.runner import Runner
 from core.jobs.training import (
     TrainRequest,
+    as_started,
     data_words,
     final_model,
     recipe_words,
@@ -338,6 +339,17 @@ def test_one_class_unknown_class_and_unknown_model_are_refused(store: Store) -> 
     pretrained = replace(request(store, start="imagenet"), spec=victim_spec("resnet18", "lfw", store.settings, size=64))
     with pytest.raises(UserError, match="ImageNet weights of resnet18 are not on this machine"):
         submit_training(store, pretrained)
+
+
+def test_a_start_from_imagenet_takes_imagenets_normalisation(store: Store) -> None:
+    drawn = victim_spec("resnet18", "cifar100", store.settings, size=64)
+    pretrained = as_started(drawn, Recipe(start="imagenet"))
+    assert pretrained.mean == (0.485, 0.456, 0.406)  # torchvision's documentation of its weights
+    assert pretrained.std == (0.229, 0.224, 0.225)
+    assert replace(pretrained, mean=drawn.mean, std=drawn.std) == drawn
+    assert as_started(drawn, Recipe()) == drawn
+    grey = victim_spec("resnet18", "cifar100", store.settings, size=64, channels=1)
+    assert as_started(grey, Recipe(start="imagenet")) == grey
 
 
 def test_the_victims_input_and_classes_are_the_datas(store: Store) -> None:
