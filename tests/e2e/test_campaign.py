@@ -45,5 +45,15 @@ def test_one_click_survives_a_kill_and_fills_every_page(serve: Callable[..., App
 
     page.goto(f"{app.url}/label?annotator=Ana")
     expect(page.locator(".count")).to_have_text(f"0 of {PICTURES}")
-    page.goto(f"{app.url}/correlations?annotator=Ana&x=psnr&y=ssim&blind=0")
-    expect(page.locator(".semsight-plot-area")).to_have_attribute("data-points", "8")
+    expect(page.locator("img.picture")).to_be_visible()
+    for key in "yn" * (PICTURES // 2):
+        page.keyboard.press(key)
+    expect(page.locator(".count")).to_have_text(f"{PICTURES} of {PICTURES}")
+    expect(page.locator(".saving")).to_have_text("Saved")
+
+    page.goto(f"{app.url}/correlations?annotator=Ana&x=psnr&y=recognition")  # blind answers alone, as they were given
+    plot = page.locator(".semsight-plot-area")
+    expect(plot).to_have_attribute("data-points", "8")
+    expect(plot).to_have_attribute("data-answers", "8")  # the prior's are judged, not plotted
+    page.goto(f"{app.url}/campaigns?campaign=1")
+    expect(page.locator("table.settings")).to_contain_text("4 of 4 images")
