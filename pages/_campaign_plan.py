@@ -61,6 +61,8 @@ def _time(plan: Campaign, found: dict[str, Resolved]) -> None:
     st.markdown(_shared.plain(time_line(estimate)), help=_shared.plain("; ".join(estimate.basis)))
     if estimate.measuring:
         st.caption("The pace of the attacks is being measured; the time becomes closer.")
+    for note in estimate.notes:
+        st.caption(_shared.plain(note))
     if estimate.warning:
         st.warning(_shared.plain(estimate.warning), icon=":material/hard_drive:")
 

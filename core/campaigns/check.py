@@ -69,8 +69,9 @@ def _data(data: Data) -> None:
     _positive(f"channels of {what}", data.channels, 3)
     if not 0 <= data.held_out < 1:
         raise UserError(f"held_out of {what} is a share from 0 to below 1, not {data.held_out:g}.")
-    if not 0 <= data.seed < SEEDS:
-        raise UserError(f"seed of {what} is 0 to {SEEDS - 1}, not {data.seed}.")
+    for key, value in (("seed", data.seed), ("split_seed", data.split_seed)):
+        if not 0 <= value < SEEDS:
+            raise UserError(f"{key} of {what} is 0 to {SEEDS - 1}, not {value}.")
     if bool(data.mean) != bool(data.std) or len(data.mean) != len(data.std):
         raise UserError(f"mean and std of {what} come together, with as many numbers each; correct them.")
     if any(value <= 0 for value in data.std):

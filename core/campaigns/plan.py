@@ -45,8 +45,9 @@ class Data:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     classes: tuple[str, ...] = ()  # only these; empty: every class
-    seed: int = 0  # of both draws, and of the split where the publisher makes none
+    seed: int = 0  # of both draws
     held_out: float = 0.2  # share of each class that is the test part where the publisher makes no split
+    split_seed: int = 0  # of that split, for what is trained on and what is attacked alike
     train: TrainPart = field(default_factory=TrainPart)
     originals: Originals = field(default_factory=Originals)
 
@@ -62,7 +63,14 @@ class Data:
         return self._choice(part=some.part, count=some.count, per_class=some.per_class, names=some.names)
 
     def _choice(self, **part: Any) -> DataChoice:
-        return DataChoice(self.dataset, classes=self.classes, seed=self.seed, held_out=self.held_out, **part)
+        return DataChoice(
+            self.dataset,
+            classes=self.classes,
+            seed=self.seed,
+            held_out=self.held_out,
+            split_seed=self.split_seed,
+            **part,
+        )
 
 
 @dataclass(frozen=True)

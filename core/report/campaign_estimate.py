@@ -19,6 +19,7 @@ from core.campaigns.plan import Campaign, Setting
 from core.campaigns.resolve import Resolved, resolved_setting, spec_of
 from core.campaigns.size import SPARE_BYTES, Size, free_bytes, gib, size_of
 from core.models.spec import ModelSpec
+from core.report.campaign_notes import campaign_notes
 from core.report.estimate import estimate_request
 from core.report.estimate_table import COLD_SECONDS, width_of
 from core.storage.schema import jobs, models, training_epochs
@@ -48,6 +49,7 @@ class CampaignEstimate:
     measuring: bool  # a measurement runs; ask again in a moment
     basis: tuple[str, ...]  # what each stage's time rests on
     free: int  # bytes of disk
+    notes: tuple[str, ...] = ()  # of images that victims have seen, and of labels that are drawn
 
     @property
     def seconds(self) -> float:
@@ -82,6 +84,7 @@ def estimate_campaign(
         measuring=measuring,
         basis=tuple(one for one in (train_basis, attack_basis, score_basis) if one),
         free=free_bytes(store.settings.home),
+        notes=campaign_notes(store, campaign, found),
     )
 
 

@@ -119,3 +119,9 @@ def test_train_and_originals_share_the_split():
     train, attacked = data.train_choice, data.originals_choice
     assert (train.seed, train.held_out, train.classes) == (attacked.seed, attacked.held_out, attacked.classes)
     assert (train.part, attacked.part) == ("train", "test")
+
+
+def test_both_choices_of_a_campaign_share_the_split() -> None:
+    data = Data("photos", "photos", seed=5, split_seed=3, held_out=0.3)
+    for choice in (data.train_choice, data.originals_choice):
+        assert (choice.seed, choice.split_seed, choice.held_out) == (5, 3, 0.3)

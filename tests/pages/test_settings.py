@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from sqlalchemy import update
 
 from core.storage import schema
@@ -49,6 +50,7 @@ def test_a_campaign_with_every_state(app, store):
     agreement = next(one.value for one in test.html if "agreement" in one.value)
     assert "+1.00" in agreement
     assert "Over 5 settings" in words(test)
+    assert "<td>ε 4.50 (δ 1e-5, one image)</td>" in table(test)
 
 
 def test_a_job_that_gets_on_redraws_nothing_and_one_that_ends_does(store):
@@ -140,3 +142,24 @@ def test_a_choice_does_not_follow_to_other_settings(app, store):
     assert not test.exception
     assert not test.error
     assert test.selectbox(key="settings_sort").value == "plan"
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ({"sort": "loss"}, "cannot be sorted by 'loss'"),  # as another page may leave it in the address
+        ({"cols": "pixels,none"}, "no columns 'none'"),
+        ({"stat": "mode"}, "stat must be mean or median, not 'mode'"),
+        ({"ref": "both"}, "ref must be attacked or source, not 'both'"),
+        ({"blind": "yes"}, "blind must be 0 or 1, not 'yes'"),
+    ],
+)
+def test_a_choice_that_there_is_not_gets_one_sentence_and_the_usual(app, store, query, says):
+    filled = fill_settings(store, amounts=(0.1, 0.5))
+    link = {"campaign": str(filled.campaign), "annotator": "Ana"}
+    usual, test = app(PAGE, **link), app(PAGE, **link, **query)
+    assert not test.exception
+    assert not test.error
+    (told,) = (one.value.replace("\\", "") for one in test.info if "The usual" in one.value)
+    assert says in told
+    assert table(test) == table(usual)

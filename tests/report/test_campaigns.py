@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from sqlalchemy import event, insert, update
@@ -12,12 +12,14 @@ from core.campaigns.plan import AttackChoice, Campaign, Data, Originals, Trainin
 from core.campaigns.presets import PRESETS
 from core.campaigns.resolve import resolve
 from core.errors import UserError
+from core.images.dataset import DataChoice
 from core.jobs.campaigns import submit_campaign
 from core.models.spec import ModelSpec
 from core.models.training.recipe import Recipe
 from core.report import campaign_estimate
 from core.report.campaign_estimate import estimate_campaign
-from core.report.campaign_words import progress_line, size_line, time_line
+from core.report.campaign_notes import campaign_notes
+from core.report.campaign_words import estimate_lines, progress_line, size_line, time_line
 from core.report.campaigns import campaign, campaigns, plan_of
 from core.report.estimate_table import COLD_SECONDS
 from core.settings import load_settings
@@ -208,3 +210,24 @@ def test_on_an_empty_store_the_mini_study_is_told_to_take_minutes(store: Store):
     mini = PRESETS["mini"].campaign
     found = estimate_campaign(store, mini, resolve(mini, store.settings), measure=False)
     assert 8 * 60 < found.seconds < 18 * 60
+
+
+def test_notes_say_what_victims_have_seen_and_where_labels_are_drawn(store: Store):
+    trained = job(store, "train", "done", payload=json.dumps({"data": asdict(DataChoice("photos", held_out=0.25))}))
+    with store.database.write() as connection:
+        for name, classes, made in (("cars", ("ford", "fiat"), None), ("four", (), trained)):
+            spec = ModelSpec("lenet", num_classes=len(classes) or 4, class_names=classes)
+            row = {"name": name, "spec": spec.to_json(), "identity": name, "origin": "", "job_id": made, "created": 0.0}
+            connection.execute(insert(schema.models).values(**row))
+    victims = (Victim("ours", "lenet"), Victim("cars", model=1), Victim("stored", model=2))
+    asked = plan(victims=victims)
+    assert campaign_notes(store, asked, resolve(asked, store.settings)) == (
+        "photos: Held out: the victim has seen none of these images.",
+        "photos: labels are drawn, as its classes do not fit cars.",
+        "photos, stored: Held out: the victim has seen none of these images.",
+    )
+    seen = plan(victims=victims[:1], data=(replace(asked.data[0], originals=Originals("train", 8)),))
+    estimate = estimate_campaign(store, seen, resolve(seen, store.settings), measure=False)
+    assert estimate.notes == ("photos: The victim was trained on all of these images.",)
+    lines = estimate_lines(store, seen, resolve(seen, store.settings))
+    assert "note: photos: The victim was trained on all of these images." in lines
