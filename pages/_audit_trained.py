@@ -5,6 +5,7 @@ import streamlit as st
 from core.images.dataset import DataChoice
 from core.jobs.compose import stored_model
 from core.report.models import PRESET, TRAINED, ModelEntry, zoo
+from core.report.settings_words import epsilon_words
 from core.report.training import training
 from pages import _models_zoo, _shared, _training_watch
 from pages._audit_model import ChosenModel, spec_line
@@ -44,7 +45,8 @@ def _chosen(one: ModelEntry) -> ChosenModel:
     number = int(one.id or 0)
     accuracy = "not measured" if one.accuracy is None else f"{100 * one.accuracy:.1f} % of {one.held_out} images"
     spent = _models_zoo.epsilon(one)
-    private = f" ε = {_shared.number(spent)}." if spent is not None else ""
+    delta, unit = one.facts.get("delta"), str(one.facts.get("unit") or "")
+    private = f" {epsilon_words(_shared.number(spent), delta, unit)}." if spent is not None else ""
     st.caption(f"{spec_line(one.spec)} Held-out accuracy: {_shared.plain(accuracy)}.{private}")
     st.page_link("pages/models.py", label="All that is known of it", query_params={"model": str(number)})
     return ChosenModel(
