@@ -11,14 +11,18 @@ from pages._shared import plain
 
 
 @contextmanager
-def link_errors(page: str, title: str) -> Iterator[None]:
-    """Show a UserError as its sentence with a link to `page` without parameters, and stop the page there."""
+def link_errors(page: str, title: str, *, stop: bool = True) -> Iterator[None]:
+    """Show a UserError as its sentence with a link to `page` without parameters, and stop the page there.
+
+    stop: False where the page goes on below as if the link named nothing.
+    """
     try:
         yield
     except UserError as error:
         st.error(plain(str(error)), icon=":material/error:")
         st.page_link(page, label=f"Open {title} without this link", icon=":material/link_off:")
-        st.stop()
+        if stop:
+            st.stop()
 
 
 Choice = TypeVar("Choice")

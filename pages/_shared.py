@@ -17,14 +17,15 @@ import streamlit as st
 from PIL import Image
 
 from core.errors import UserError
-from core.jobs.launch import ensure_runner
+from core.jobs.launch import ensure_runner, living_runner
 from core.metrics.base import Metric
-from core.report import names
+from core.report import names, shares
 from core.settings import Settings, load_settings
 from core.storage.store import Store, open_store
 
 RUN_PAGE = "pages/reconstructions.py"
 AUDIT_PAGE = "pages/audit.py"
+CAMPAIGNS_PAGE = "pages/campaigns.py"
 LABEL_PAGE = "pages/label.py"
 ENTERED = "entered"  # in the session while app.py runs a page
 APP = Path(__file__).resolve().parents[1] / "app.py"
@@ -106,7 +107,15 @@ def start_runner() -> None:
 def keep_runner() -> None:
     """Have a runner live while a page watches what takes hours: a killed one is replaced. Cheap; writes nothing."""
     chosen = settings()
-    _runner(chosen, str(chosen.home), chosen.database_url)
+    answer = _runner(chosen, str(chosen.home), chosen.database_url)
+    if answer.done() and answer.exception() is None and not runner_lives():  # killed since it was looked for
+        _runner.clear()
+        _runner(chosen, str(chosen.home), chosen.database_url)
+
+
+def runner_lives() -> bool:
+    """Whether a runner holds this home's lock now."""
+    return living_runner(settings()) is not None
 
 
 def wake_runner() -> None:
@@ -188,9 +197,9 @@ def count(value: int) -> str:
     return f"{value:,}".replace(",", "\u2009")
 
 
-def percent(share: float | None) -> str:
-    """A share of one as "62 %"."""
-    return "–" if share is None else f"{100 * share:.0f} %"
+def percent(share: float | None, n: int | None = None) -> str:
+    """A share of one as "62 %"; by the one rule of `core.report.shares`, n: what it was counted over."""
+    return shares.percent(share, n)
 
 
 def seconds(value: float | None) -> str:

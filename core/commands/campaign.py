@@ -202,7 +202,10 @@ def _status(store: "Store", campaign_id: int | None) -> int:
         print(f"{view.row.title}: {progress_line(view)}")
         _print_settings(view)
         return 0
-    for row in campaigns(store):
+    found = campaigns(store)
+    if not found:
+        print("There is no campaign in this store yet; `campaign run mini` launches one.")
+    for row in found:
         print(f"{row.id} {row.title}: {row.state}, {row.ended} of {row.settings} settings ended")
     return 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from core.commands.train_output import curve_table, epoch_line, read_curve
+from core.commands.train_output import curve_table, epoch_line, privacy_lines, read_curve
 from core.errors import UserError
 from core.jobs.events import Event
 from core.jobs.payloads import TrainJob, identity, to_json
@@ -20,6 +20,7 @@ from core.jobs.sources import still
 from core.jobs.train_work import start_weights, trained_facts
 from core.jobs.training import TITLE, TrainRequest, check_training, training_title
 from core.models.training.privacy import CURVE_NOTE, covered
+from core.models.training.recipe import Recipe
 from core.models.training.secret import kept_key
 from core.settings import Settings
 from core.storage.artifacts import write_atomically
@@ -97,7 +98,7 @@ class _Folder:
         if event.kind == "epoch":
             row = event.values["row"]
             self._rows[int(row["epoch"])] = row
-            print(epoch_line(row, self._payload.recipe["epochs"]), flush=True)
+            print(epoch_line(row, Recipe.from_dict(self._payload.recipe)), flush=True)
             self._write(CURVE, curve_table(list(self._rows.values())).encode())
         elif event.kind == "checkpoint":
             self._write(CHECKPOINT, event.arrays["state"].tobytes())
@@ -134,6 +135,9 @@ class _Folder:
             (self._folder / name).unlink(missing_ok=True)
         for warning in [*record.get("warnings", ()), *([CURVE_NOTE] if private else [])]:
             print(f"note: {warning}")
+        rate = (event.values["record"].get("privacy") or {}).get("sampling_rate")
+        for line in privacy_lines(event.values["rows"][-1], Recipe.from_dict(self._payload.recipe), rate):
+            print(line)
         print(f"{self._folder / WEIGHTS}  {len(weights) / 1024:,.0f} KiB")
         return 0
 

@@ -91,6 +91,11 @@ def test_pause_resume_cancel(tiny: str, capsys: pytest.CaptureFixture[str]):
     store.database.dispose()
 
 
+def test_an_empty_store_says_so(capsys: pytest.CaptureFixture[str]):
+    assert main(["campaign", "status"]) == 0
+    assert capsys.readouterr().out == "There is no campaign in this store yet; `campaign run mini` launches one.\n"
+
+
 def test_a_paused_job_ends_run_with_its_sentence_and_running_again_resumes_it(
     tiny: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
@@ -119,6 +124,8 @@ def test_a_paused_job_ends_run_with_its_sentence_and_running_again_resumes_it(
     ("arguments", "sentence"),
     [
         (["run", "minni"], "no campaign called 'minni'; did you mean mini"),
+        (["run", "nope"], "no campaign called 'nope'; known: five, mini, mini-cut, paper."),
+        (["run", "pap"], "no campaign called 'pap'; did you mean paper?"),
         (["run", "nowhere.toml"], "There is no file 'nowhere.toml'"),
         (["status", "4"], "There is no campaign 4"),
         (["cancel", "4"], "There is no campaign 4"),

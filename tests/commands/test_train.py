@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,8 @@ def test_a_folder_gets_weights_their_spec_and_the_curve(
     said = capsys.readouterr().out
     assert "lenet · lfw, 12 a class · gaussian 1e-3 · 3 epochs: 24 images to train on, 40 held out" in said
     assert "epoch 3/3" in said
+    assert "privacy" not in said
+    assert "clean" not in said
     names = {"curve.csv", "epoch-2.safetensors", "model.json", "model.safetensors", "training.json"}
     assert {path.name for path in out.iterdir()} == names
     model = json.loads((out / "model.json").read_text())
@@ -143,6 +146,23 @@ def test_without_a_folder_it_is_a_job_of_the_store(settings: Settings, capsys: p
     assert "error: The loss is no longer a number" in capsys.readouterr().err
 
 
+def test_a_private_training_says_what_it_promises(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    private = ["--set", "defence=dp-sgd", "--set", "dp_noise=1.5", "--set", "dp_delta=0.001", "--recipe", "none"]
+    asked = ["train", *FEW, *QUICK, *private, "--set", "epochs=1"]
+    guarantee = r"privacy: ε (\S+) at δ 0.001 \(q 0.333, one image added or removed\)"  # steps of 8 of 24 images
+    for more in (["--out", str(tmp_path / "out")], []):
+        assert main([*asked, *more]) == 0
+        said = capsys.readouterr().out
+        (spent,) = re.findall(guarantee, said)
+        assert f"ε {spent} at δ 0.001 · " in said.partition("epoch 1/1 ")[2]
+        assert "· clean gradient norm " in said
+        assert "clean gradient norm: of the mean gradient before clipping and noise\n" in said
+    model = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert f"{model['facts']['epsilon']:.3g}" == spent
+
+
 def test_what_is_said_of_wrong_arguments(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["train", "--list-recipes"]) == 0
     assert "ats 3-1-7+43-18-18   policies=3-1-7+43-18-18" in capsys.readouterr().out
@@ -172,6 +192,7 @@ def test_an_audit_takes_a_trained_folder_or_a_model_of_the_store(
     for place, model in enumerate((str(tmp_path / "victim"), "trained:1")):
         out = tmp_path / f"out{place}"
         assert main([*attack, "--model", model, "--out", str(out)]) == 0
+        assert "note: Held out: the victim has seen none" in capsys.readouterr().err
         runs.append((out / "reconstructions").glob("*.png").__next__().read_bytes())
     assert runs[0] == runs[1]  # the same weights, and so the same update
     weights = tmp_path / "victim" / "model.safetensors"
