@@ -70,8 +70,9 @@ def figures(entry: ModelEntry) -> None:
 
 def delta_words(entry: ModelEntry) -> str:
     """δ, beside ε: one says nothing without the other."""
-    delta = (entry.facts.get("recipe") or {}).get("dp_delta")
-    return "one image is the unit" if delta is None else f"δ = {delta:g}, unit: one image"
+    delta, rate = _models_zoo.delta(entry), entry.facts.get("sampling_rate")
+    drawn = "" if rate is None else f"q {_shared.number(rate)}, "
+    return ("" if delta is None else f"at δ {delta:g}, ") + f"{drawn}unit: one image"
 
 
 def actions(entry: ModelEntry) -> None:

@@ -16,8 +16,10 @@ from core.report.settings_records import (
     set_of,
     value_of,
 )
-from core.report.verdict import Verdict
-from pages._shared import NAME_KEY, image_url, metric_label, number, percent
+from core.report.settings_words import epsilon_words
+from core.report.verdict_records import Verdict
+from pages._annotator import NAME_KEY
+from pages._shared import image_url, metric_label, number, percent
 
 SIDE = 32  # CSS pixels of a picture in a row
 STATE_WORDS = {
@@ -47,7 +49,8 @@ def table_html(table: SettingsTable, shown: Sequence[SettingColumn], order: Sequ
         '<th scope="col" title="Share of held-out images that the victim gets right">'
         "accuracy</th>"
     )
-    fixed += '<th scope="col" title="Spent by DP-SGD">ε</th>' if epsilon else ""
+    told = "Spent by DP-SGD in training the victim, at this δ; it hides whether this unit was among the images"
+    fixed += f'<th scope="col" title="{told}">ε</th>' if epsilon else ""
     fixed += '<th scope="col" title="Original images attacked / reconstructions">images</th>'
     body = "".join(_row(table, place, shown, epsilon, least) for place in order)
     alt = f"{len(order)} settings by {len(shown)} measures; a rank of 1 leaks most"
@@ -83,7 +86,7 @@ def _row(table: SettingsTable, place: int, shown: Sequence[SettingColumn], epsil
     of = f"<small>of {row.victim.held_out:,}</small>" if accuracy and row.victim.held_out else ""
     cells = f'<td class="bare" title="{held}">{accuracy}{of}</td>'
     if epsilon:
-        cells += f"<td>{'' if row.victim.epsilon is None else number(row.victim.epsilon)}</td>"
+        cells += f"<td>{_epsilon(row)}</td>"
     if not row.runs:
         asked = "" if row.originals is None else f"{row.originals:,}"
         return f'<tr class="none">{_name(row)}<td></td>{cells}<td>{asked}</td><td colspan="{len(shown)}"></td></tr>'
@@ -91,6 +94,11 @@ def _row(table: SettingsTable, place: int, shown: Sequence[SettingColumn], epsil
     hidden = (row.reconstructions or 0) < least
     cells += "".join(_cell(table, row, column, column.ranks[place], hidden) for column in shown)
     return f"<tr>{_name(row)}{_verdict(row, hidden)}{cells}</tr>"
+
+
+def _epsilon(row: SettingRow) -> str:
+    spent = row.victim.epsilon
+    return "" if spent is None else escape(epsilon_words(number(spent), row.victim.delta, row.victim.unit))
 
 
 def _images(row: SettingRow) -> str:

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sample.add_argument("--per-class", type=int, metavar="N", help="images of each class")
     sample.add_argument("--classes", metavar="A,B", help="only these classes, by name")
     sample.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
+    sample.add_argument("--split-seed", type=int, default=0, help="of the split that nobody makes (default: 0)")
     sample.add_argument("--held-out", type=float, default=0.2, help="share of a set that nobody splits (default: 0.2)")
     sample.add_argument("--out", type=Path, required=True, metavar="LIST.csv", help="the list to write")
     sample.add_argument(
@@ -142,6 +143,7 @@ def _sample(arguments: argparse.Namespace) -> int:
         classes=tuple(part.strip() for part in (arguments.classes or "").split(",") if part.strip()),
         seed=arguments.seed,
         held_out=arguments.held_out,
+        split_seed=arguments.split_seed,
     )
     places = choose(dataset, choice)
     if arguments.export is not None:

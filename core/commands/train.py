@@ -40,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--classes", metavar="A,B,…", help="only these classes")
     data.add_argument("--per-class", type=int, metavar="N", help="train on N images of each class")
     data.add_argument("--count", type=int, metavar="N", help="train on N images in all")
-    data.add_argument("--data-seed", type=int, default=0, metavar="N", help="of the draw, and of a split (default: 0)")
+    data.add_argument("--data-seed", type=int, default=0, metavar="N", help="of the draw (default: 0)")
+    data.add_argument(
+        "--split-seed", type=int, default=0, metavar="N", help="of what is held out where nobody splits (default: 0)"
+    )
     how = parser.add_argument_group("how it is trained")
     how.add_argument("--recipe", metavar="NAME", help="one of --list-recipes (default: crop+flip)")
     how.add_argument("--set", action="append", metavar="KEY=VALUE", help="change one setting of the recipe")
@@ -110,6 +113,7 @@ def _request(arguments: argparse.Namespace, settings: "Settings") -> "TrainReque
         per_class=arguments.per_class,
         classes=classes,
         seed=arguments.data_seed,
+        split_seed=arguments.split_seed,
     )
     return TrainRequest(spec, arguments.model, choice, _recipe(arguments), arguments.device)
 

@@ -18,7 +18,7 @@ class Entry:
 
     name: str
     label: int  # its class's place in DataSet.classes
-    part: str = TRAIN  # TRAIN or TEST (held out), as its publisher splits it, or by the seed where nobody does
+    part: str = TRAIN  # TRAIN or TEST (held out), as its publisher splits it, or by a split seed where nobody does
 
 
 class DataSet(Protocol):
@@ -42,11 +42,11 @@ class DataSet(Protocol):
 
     @property
     def published_split(self) -> bool:
-        """Whether the publisher says what is held out; else entries show a split that a DataChoice's seed replaces."""
+        """Whether the publisher says what is held out; else entries show the one of split seed 0 and a fifth."""
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over what the index says (names, labels, sizes): another one means other contents."""
+        """sha256 over names, labels, split and the pictures' bytes: another one means other contents."""
 
     def pictures(self, places: Sequence[int]) -> list[Picture]:
         """Decode the entries at these places, in this order; UserError that names a broken one."""
@@ -65,6 +65,7 @@ class DataChoice:
     per_class: int | None = None  # images of each class; None: as they come
     classes: tuple[str, ...] = ()  # only these; empty: every class
     names: tuple[str, ...] = ()  # a fixed list of entries, in this order; then part, count, per_class do not count
-    seed: int = 0  # of the draw, and of the split where the publisher makes none
+    seed: int = 0  # of the draw alone: another one draws other images of the same part
     held_out: float = 0.2  # share of each class that is the test part where the publisher makes no split
+    split_seed: int = 0  # of that split; what one training holds out, others hold out only with the same two
     fingerprint: str = ""  # of the data set when the choice was stored; "" before that

@@ -39,10 +39,7 @@ def choose(dataset: DataSet, choice: DataChoice) -> tuple[int, ...]:
     if choice.count is None:
         return places
     if choice.count > len(places):
-        raise UserError(
-            f"{choice.count:,} images were asked for, but this choice of {dataset.title} holds {len(places):,}; "
-            "ask for fewer, or allow more classes."
-        )
+        raise UserError(_too_many(dataset, choice, len(places)))
     return places[: choice.count]
 
 
@@ -56,13 +53,13 @@ def check_same(dataset: DataSet, fingerprint: str) -> None:
     """Raise UserError where a stored fingerprint is another one than the data set has now."""
     if fingerprint and fingerprint != dataset.fingerprint:
         raise UserError(
-            f"{dataset.title} is not what it was when this choice was made (its names, labels or sizes changed); put "
-            "the old files back, or choose anew."
+            f"{dataset.title} is not what it was when this choice was made (its names, labels or pictures "
+            "changed); put the old files back, or choose anew."
         )
 
 
 def in_part(dataset: DataSet, choice: DataChoice) -> np.ndarray:
-    """(N,) True for the entries of choice.part: the published split, or the choice's own seed and share without one."""
+    """(N,) True for the entries of choice.part: as published, or by the choice's split seed and share."""
     entries = dataset.entries
     if dataset.published_split:
         test = np.fromiter((entry.part == TEST for entry in entries), bool, len(entries))
@@ -70,7 +67,7 @@ def in_part(dataset: DataSet, choice: DataChoice) -> np.ndarray:
         if not 0 <= choice.held_out < 1:
             raise UserError(f"The held-out share must be from 0 up to below 1, not {choice.held_out}.")
         names, labels = [entry.name for entry in entries], [entry.label for entry in entries]
-        test = held_out(names, labels, share=choice.held_out, seed=choice.seed)
+        test = held_out(names, labels, share=choice.held_out, seed=choice.split_seed)
     return test if choice.part == TEST else ~test
 
 
@@ -113,6 +110,22 @@ def _first(dataset: DataSet, choice: DataChoice, label: int, group: list[int]) -
             f"{dataset.title} holds {len(group):,} of {dataset.classes[label]}; ask for fewer, or leave that class out."
         )
     return group[: choice.per_class]
+
+
+def _too_many(dataset: DataSet, choice: DataChoice, there: int) -> str:
+    """What each part holds under the same choice, for whoever asked for more than there is."""
+    limits = " of these classes" * bool(choice.classes)
+    limits += f" at {choice.per_class:,} of each class" if choice.per_class is not None else ""
+    other = TRAIN if choice.part == TEST else TEST
+    said = (
+        f"{choice.count:,} images were asked for, but the {_words(choice.part)} of {dataset.title} holds {there:,}"
+        f"{limits}"
+    )
+    try:
+        beside = len(choose(dataset, replace(choice, part=other, count=None)))
+    except UserError:  # the other part does not meet the limits at all
+        return f"{said}; ask for fewer, or allow more."
+    return f"{said}; ask for fewer, or take the {_words(other)} ({other}), which holds {beside:,}."
 
 
 def _in_turn(dataset: DataSet, groups: dict[int, list[int]], choice: DataChoice) -> tuple[int, ...]:

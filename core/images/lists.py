@@ -4,10 +4,12 @@
     # data set: cifar100
     # fingerprint: 3f…
     # part: test
+    # split: 0, 0.2
     name
     test-00017
 
-Names are as core.images.dataset.Entry has them; the fingerprint makes sure that they mean the same pictures elsewhere.
+The split (its seed, and the share that is held out) stands there where the publisher makes none. Names are as
+core.images.dataset.Entry has them; the fingerprint makes sure that they mean the same pictures elsewhere.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from pathlib import Path
 
 from core.errors import UserError
 from core.images.dataset import PARTS, DataChoice, DataSet
-from core.images.drawing import check_same, choose
+from core.images.drawing import check_same, choose, in_part
 from core.names import safe_text
 
 FIRST = "# SemSight list of images"
@@ -35,6 +37,8 @@ def write_list(dataset: DataSet, choice: DataChoice) -> str:
     out = io.StringIO()
     name = dataset.name if "\n" not in dataset.name else safe_text(dataset.name, 500)
     out.write(f"{FIRST}\n# data set: {name}\n# fingerprint: {dataset.fingerprint}\n# part: {part}\n")
+    if not choice.names and not dataset.published_split:
+        out.write(f"# split: {choice.split_seed}, {choice.held_out}\n")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["name"])
     writer.writerows([dataset.entries[place].name] for place in places)
@@ -45,26 +49,44 @@ def read_list(source: bytes | str | Path, dataset: DataSet) -> DataChoice:
     """The choice that a list (its bytes, its text, or its file's path) stands for, checked against the data set.
 
     Raises UserError for something else than a list, one of another data set or of other contents, a name that the data
-    set does not have, and a name that comes twice.
+    set does not have, a name that comes twice, and images that are not of the part that the list says.
     """
     head, names = _parse(_text(source))
-    if "fingerprint" in head and head["fingerprint"] != dataset.fingerprint:
-        if head.get("data set") not in (None, dataset.name):
-            raise UserError(
-                f"The list is of the data set {safe_text(head['data set'])}, not of {dataset.title}; open that one."
-            )
-        check_same(dataset, head["fingerprint"])
-    part = head.get("part", "")
+    mark, listed = head.get("fingerprint", ""), head.get("data set")
+    if mark != dataset.fingerprint:
+        if listed is not None and _other(listed, dataset.name, marked=bool(mark)):
+            raise UserError(f"The list is of the data set {safe_text(listed)}, not of {dataset.title}; open that one.")
+        check_same(dataset, mark)
     choice = DataChoice(dataset.name, names=names, fingerprint=dataset.fingerprint)
-    if part in PARTS:
-        choice = replace(choice, part=part)
-    choose(dataset, choice)
+    if "split" in head and not dataset.published_split:
+        choice = _with_split(choice, head["split"])
+    places = choose(dataset, choice)
+    part = head.get("part", "")
+    if part not in PARTS or not (dataset.published_split or "split" in head):
+        return choice  # without the split, what is held out is not known
+    choice = replace(choice, part=part)
+    other = int((~in_part(dataset, choice)[list(places)]).sum())
+    if other:
+        raise UserError(
+            f"The list says that its images are of the {part} part, but {other:,} of {len(places):,} are not; take its "
+            "line # part away, or those images."
+        )
     return choice
 
 
-def listed_dataset(source: bytes | str | Path) -> str | None:
-    """The name of the data set in a list's first lines, or None. Raises UserError as read_list does."""
-    return _parse(_text(source))[0].get("data set")
+def _with_split(choice: DataChoice, text: str) -> DataChoice:
+    seed, _, share = text.partition(",")
+    try:
+        return replace(choice, split_seed=int(seed), held_out=float(share))
+    except ValueError:
+        raise UserError(
+            f"The list's line # split says {safe_text(text, 40)!r}, where a seed and a share belong, such as 0, 0.2."
+        ) from None
+
+
+def _other(listed: str, opened: str, *, marked: bool) -> bool:
+    """Whether a header names another data set. Without a fingerprint, what stands behind a colon may differ."""
+    return listed != opened if marked else listed.partition(":")[0] != opened.partition(":")[0]
 
 
 def _text(source: bytes | str | Path) -> str:

@@ -275,6 +275,18 @@ def changes(store: Store, names: Sequence[str] = ("jobs", "reconstructions", "sc
         return tuple(change(connection, name) for name in names)
 
 
+def job_states(store: Store) -> tuple[tuple[Any, ...], ...]:
+    """How many jobs of each kind are in each state, and settings refused: what stays equal while jobs get on."""
+    jobs, settings = schema.jobs, schema.campaign_settings
+    kinds = select(jobs.c.kind, jobs.c.state, func.count()).group_by(jobs.c.kind, jobs.c.state)
+    linked = select(
+        func.count(settings.c.attack_job_id), func.count(settings.c.train_job_id), func.count(settings.c.error)
+    )
+    with store.database.read() as connection:
+        found = [tuple(row) for row in connection.execute(kinds.order_by(jobs.c.kind, jobs.c.state))]
+        return (*found, tuple(connection.execute(linked).one()))
+
+
 def _median(values: Sequence[float]) -> float | None:
     if not values:
         return None

@@ -39,6 +39,8 @@ def notes(rows: Sequence[SettingRow], choice: Mapping[str, Shown], blind_only: b
     data = {row.parts.get("data", "") for row in whole}
     if len(data) > 1:
         told.append("The settings attack different data sets, whose pictures are not equally easy to recognise.")
+    if drawn := sum(row.drawn for row in whole):
+        told.append(f"Labels were drawn in {drawn:,} settings: the images' classes are not those of the victim.")
     if any(row.nearest for row in whole):
         told.append("≈ marks attacks on the model alone: each picture is compared with the nearest of its class.")
     judged = [row.verdict.verdict for row in whole if row.verdict]
@@ -55,9 +57,9 @@ def _answers(rows: Sequence[SettingRow], blind_only: bool) -> list[str]:
     beside = sum(one.beside for one in said)
     told = []
     if controls:
-        were = "was" if controls == 1 else "were"
+        some = f"{controls:,} {'was' if controls == 1 else 'were'}"
         told.append(
-            f"Of {_many(counted + controls)} the people's columns count {counted:,}; {controls:,} {were} about controls, "
+            f"Of {_many(counted + controls)} the people's columns count {counted:,}; {some} about controls, "
             "made without the update, which tell how often people recognise what cannot be a leak."
         )
     if blind_only and beside:

@@ -248,11 +248,16 @@ def _victims(connection: Connection, identities: set[str]) -> dict[str, Victim]:
         for row in connection.execute(select(*columns).where(table.c.identity.in_(part))):
             facts = json.loads(row.facts) if row.facts else {}
             epoch = row.epoch if row.epoch is not None else facts.get("epoch")
-            known = {name: facts.get(name) for name in ("accuracy", "held_out", "epsilon")}
+            known = {name: facts.get(name) for name in ("accuracy", "held_out", "epsilon", "delta")}
             found[row.identity] = Victim(
-                model=row.id, name=victim_name(row.name, facts), epoch=epoch, recipe=recipe_words(facts.get("recipe")),
-                recipe_name=str(facts.get("recipe_words") or ""), **known,
-            )  # fmt: skip
+                model=row.id,
+                name=victim_name(row.name, facts),
+                epoch=epoch,
+                recipe=recipe_words(facts.get("recipe")),
+                recipe_name=str(facts.get("recipe_words") or ""),
+                unit=facts.get("unit") or "",
+                **known,
+            )
     return found
 
 

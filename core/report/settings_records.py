@@ -30,7 +30,9 @@ class Victim:
     name: str = ""
     accuracy: float | None = None
     held_out: int | None = None
-    epsilon: float | None = None  # spent by DP-SGD
+    epsilon: float | None = None  # spent by DP-SGD, at delta, for unit: without them it says nothing
+    delta: float | None = None
+    unit: str = ""  # whose presence ε hides, such as "one image (add or remove one)"
     epoch: int | None = None
     recipe: str = ""  # in words: what differs from the paper's
     recipe_name: str = ""  # what its training called it
@@ -76,6 +78,7 @@ class SettingRow:
     setting_sets: Mapping[str, SetScore] = field(default_factory=dict)  # over all runs of the setting
     people: People | None = None  # None: no results yet
     verdict: RunVerdict | None = None
+    drawn: bool = False  # an original's label was drawn: its class was none of the victim's, or so it was asked
     nearest: str = ""  # the metric by which the nearest original of its class was paired with each reconstruction
     pictures: tuple[tuple[int, str], ...] = ()  # a few (original id, image hash of its reconstruction)
 

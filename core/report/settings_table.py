@@ -156,6 +156,7 @@ def _filled(empty: SettingRow, row: Planned, attacked: Made, used: Made, choice:
         metrics=metrics,
         unscored=unscored,
         nearest=attacked.nearest,
+        drawn=attacked.drawn,
     )
 
 

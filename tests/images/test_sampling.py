@@ -78,7 +78,7 @@ def test_names_are_taken_in_their_order() -> None:
 @pytest.mark.parametrize(
     ("choice", "sentence"),
     [
-        ({"count": 9}, "9 images were asked for, but this choice of Small holds 8"),
+        ({"count": 9}, "9 images were asked for, but the training part of Small holds 8; ask for fewer, or take the"),
         ({"count": 0}, "number of images must be at least 1, not 0"),
         ({"per_class": 5}, "5 images of each class were asked for, but the training part of Small holds 4 of a"),
         ({"part": "both"}, "The part is train or test, not 'both'"),
@@ -138,6 +138,7 @@ def test_names_with_commas_and_quotes_survive() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
+        ("# data set: other\nname\na0\n", "is of the data set other, not of Small"),
         ("# data set: other\n# fingerprint: 00\nname\na0\n", "is of the data set other, not of Small"),
         ("# data set: small\n# fingerprint: 00\nname\na0\n", "is not what it was"),
         ("name\na0\na0\n", "names 'a0' twice"),
@@ -157,3 +158,27 @@ def test_a_wrong_list_is_one_sentence(text: str | bytes, sentence: str) -> None:
 def test_a_list_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="There is no list of images at"):
         read_list(tmp_path / "none.csv", small([3, 3]))
+
+
+def test_another_draw_never_reaches_into_another_part(settings: Settings) -> None:
+    dataset = open_dataset("photos", settings)
+    trained = set(choose(dataset, DataChoice("photos")))
+    for seed in range(20):
+        held = set(choose(dataset, DataChoice("photos", part="test", count=4, seed=seed)))
+        assert not held & trained, seed
+    other = choose(dataset, DataChoice("photos", part="test", split_seed=7))
+    assert set(other) & trained  # another split is another split
+
+
+def test_a_list_brings_its_split_and_is_not_believed_against_it(settings: Settings) -> None:
+    dataset = open_dataset("photos", settings)
+    choice = DataChoice("photos", part="test", count=4, seed=3, split_seed=7, held_out=0.3)
+    text = write_list(dataset, choice)
+    assert "# split: 7, 0.3\n" in text
+    read = read_list(text, dataset)
+    assert (read.part, read.split_seed, read.held_out) == ("test", 7, 0.3)
+    with pytest.raises(UserError, match="says that its images are of the test part, but"):
+        read_list(text.replace("# split: 7, 0.3", "# split: 8, 0.2"), dataset)
+    with pytest.raises(UserError, match="where a seed and a share belong"):
+        read_list(text.replace("7, 0.3", "seven"), dataset)
+    assert read_list(text.replace("# split: 7, 0.3\n", ""), dataset).part == "train"  # the part is not claimed

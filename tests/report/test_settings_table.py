@@ -15,6 +15,7 @@ from core.errors import UserError
 from core.jobs.payloads import AttackJob, to_json
 from core.leakage.threat import ThreatModel
 from core.models.training.recipe import PAPER_RECIPES, Recipe
+from core.report import settings_scores
 from core.report.columns import run_table
 from core.report.evidence import run_verdict, threshold
 from core.report.settings_records import RATE, SHARE, figure, value_of
@@ -75,6 +76,9 @@ def test_rows_are_those_of_the_plan_with_what_is_missing_left_empty(store, fille
     assert table.rows[-1].reason == "The device ran out of memory; take smaller shards."
     assert [row.victim.accuracy for row in table.rows[:3]] == pytest.approx([0.9, 0.8, 0.7])
     assert [row.victim.epsilon for row in table.rows[:3]] == [None, None, 4.5]
+    told = frame(table)
+    guarantee = [tuple(told[name][place] for name in ("epsilon", "delta", "unit")) for place in (0, 2)]
+    assert guarantee == [(None, None, ""), (4.5, 1e-5, "one image (add or remove one)")]
     assert table.rows[0].victim.held_out == 200
     for row in table.rows[5:]:
         assert (row.reconstructions, row.people, row.verdict, row.metrics) == (None, None, None, {})
@@ -398,6 +402,13 @@ def test_questions_do_not_grow_with_the_settings(store, filled) -> None:  # noqa
     with counted(store) as again:
         settings_table(store, runs=filled.runs[1:])
     assert len(again) < len(many)
+
+
+def test_drawn_labels_are_noted(store, filled) -> None:  # noqa: F811
+    assert not any("drawn" in note for note in settings_table(store, campaign=filled.campaign).notes)
+    settings_scores._kept.clear()  # an original's label never changes under a run; here it does
+    change(store, update(schema.originals).values(label_source="drawn"))
+    assert any(note.startswith("Labels were drawn in ") for note in settings_table(store, runs=filled.runs).notes)
 
 
 def test_what_does_not_exist_is_one_sentence(store, filled) -> None:  # noqa: F811

@@ -29,17 +29,19 @@ class Index:
     labels: list[int]
     parts: list[int] | None = None  # places in dataset.PARTS; None where the publisher makes no split
     sizes: list[int] = field(default_factory=list)  # bytes of each, where they say something
+    checks: list[int] = field(default_factory=list)  # CRC-32 of each picture's bytes, or what stands in for it
     offsets: list[int] = field(default_factory=list)  # where each begins, for readers that need it
     members: list[str] = field(default_factory=list)  # what each is called in its container, for readers that need it
     facts: dict[str, Any] = field(default_factory=dict)  # what else the reader wants to find again
 
     def fingerprint(self) -> str:
-        """sha256 over classes, names, labels, the published split and sizes."""
+        """sha256 over classes, names, labels, the published split, sizes and checks: other pixels make another one."""
         digest = hashlib.sha256("\n".join(self.classes).encode())
         parts = self.parts if self.parts is not None else [-1] * len(self.names)
         sizes = self.sizes or [0] * len(self.names)
-        rows = zip(self.names, self.labels, parts, sizes, strict=True)
-        digest.update("".join(f"\0{name}\t{label}\t{part}\t{size}" for name, label, part, size in rows).encode())
+        checks = self.checks or [0] * len(self.names)
+        rows = zip(self.names, self.labels, parts, sizes, checks, strict=True)
+        digest.update("".join("\0" + "\t".join(map(str, row)) for row in rows).encode())
         return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ def open_bundled(name: str) -> Opened:
         [picture.name for picture in pictures],
         [picture.label or 0 for picture in pictures],
         sizes=[picture.pixels.nbytes for picture in pictures],
+        checks=[zlib.crc32(picture.pixels.tobytes()) for picture in pictures],
     )
 
     def read(places: Sequence[int]) -> Iterable[np.ndarray]:

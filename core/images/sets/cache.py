@@ -27,8 +27,9 @@ from core.errors import UserError
 from core.images.sets.base import Index
 from core.settings import Settings
 
-VERSION = 2  # another one makes every index anew
+VERSION = 3  # another one makes every index anew
 BLOB = "pictures.bin"
+READ_WHOLE = 2 * 2**30  # bytes of files whose contents are looked at; of more, size and time of change stand in
 DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
     *(EOFError, struct.error, NotImplementedError, RuntimeError),
@@ -99,10 +100,32 @@ class Blob:
 
 def _key(reader: str, files: Sequence[Path]) -> tuple[str, str]:
     """What names an index of these files, and what names their present state."""
-    every = [one for path in files for one in (path, *(sorted(path.rglob("*/")) if path.is_dir() else ()))]
-    states = [(str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in every]
+    states = [state for path in files for state in _states(path)]
     paths = json.dumps([str(path.absolute()) for path in files])
     return f"{reader}-{_short(paths)}", _short(json.dumps([VERSION, states]))
+
+
+def _states(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Path, bytes and time of change: of the file, or of the folder and all in it, as a file may be overwritten."""
+    names = [str(path.absolute())]
+    if path.is_dir():
+        for folder, inner, found in os.walk(names[0]):
+            inner.sort()
+            names += [os.path.join(folder, one) for one in (*inner, *sorted(found))]
+    for name in names:
+        try:
+            state = os.stat(name)
+        except FileNotFoundError:
+            state = os.lstat(name)  # a link to nothing
+        yield name, state.st_size, state.st_mtime_ns
+
+
+def file_checks(paths: Sequence[Path]) -> list[int]:
+    """CRC-32 of each file's bytes; of more than READ_WHOLE in all, of size and time of change instead."""
+    states = [path.stat() for path in paths]
+    if sum(state.st_size for state in states) > READ_WHOLE:
+        return [zlib.crc32(f"{state.st_size} {state.st_mtime_ns}".encode()) for state in states]
+    return [zlib.crc32(path.read_bytes()) for path in paths]
 
 
 def _short(text: str) -> str:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import difflib
-import os
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from core.errors import UserError
 from core.images.dataset import PARTS, TEST, TRAIN
-from core.images.sets.archives import MAX_PICTURE
+from core.images.sets.archives import MAX_PICTURE, PACKING, zip_member
 from core.images.sets.base import Index, Opened, decode
-from core.images.sets.cache import cached_index, sentences
+from core.images.sets.cache import cached_index, file_checks, sentences
 from core.names import safe_text
 from core.settings import Settings
 
 FOLDER = "img_align_celeba"
 MAX_LINES = 1_000_000
-PACKING = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 PUBLISHED = {"0": TRAIN, "1": TRAIN, "2": TEST}  # its validation part counts as training
 
 
@@ -55,24 +50,8 @@ def _from_zip(path: Path, index: Index, places: Sequence[int]) -> Iterator[np.nd
         for place in places:
             member = index.members[place].rpartition("/")[2]
             with sentences(f"{member} in {path.name}"):
-                data = _member(file, index.offsets[place], packed[place], index.sizes[place], deflated[place])
+                data = zip_member(file, index.offsets[place], packed[place], index.sizes[place], deflated[place])
             yield decode(data, member)
-
-
-def _member(file: IO[bytes], offset: int, packed: int, size: int, deflated: bool) -> bytes:
-    """A zip member's bytes: a local header of 30 bytes (APPNOTE 4.3.7), its name and extra field, then the data."""
-    file.seek(offset)
-    head = file.read(30)
-    if head[:4] != b"PK\3\4" or len(head) < 30:
-        raise zipfile.BadZipFile("its header is not there")
-    name, extra = struct.unpack("<HH", head[26:])
-    file.seek(name + extra, os.SEEK_CUR)
-    data = file.read(packed)
-    if deflated:
-        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size)
-    if len(data) != size:
-        raise EOFError(f"{len(data):,} of {size:,} bytes")
-    return data
 
 
 def _from_folder(path: Path, wanted: Sequence[str]) -> Iterator[np.ndarray]:
@@ -115,6 +94,7 @@ def _build(images: Path, tables: Sequence[Path], variant: str, title: str) -> In
         [labels[file] for file in files],
         parts,
         sizes=[where[file].size for file in files],
+        checks=[where[file].check for file in files],
         offsets=offsets,
         members=[where[file].member for file in files],
         facts={
@@ -130,6 +110,7 @@ class _Where:
 
     member: str
     size: int
+    check: int
     offset: int = 0
     packed: int = 0
     deflated: bool = False
@@ -139,10 +120,10 @@ def _found(images: Path) -> dict[str, _Where]:
     """000001.jpg -> where it lies."""
     if images.is_dir():
         inner = images / FOLDER if (images / FOLDER).is_dir() else images
+        files = [one for one in inner.iterdir() if one.suffix == ".jpg" and not one.is_symlink()]
         return {
-            one.name: _Where(str(one.relative_to(images)), one.stat().st_size)
-            for one in inner.iterdir()
-            if one.suffix == ".jpg" and not one.is_symlink()
+            one.name: _Where(str(one.relative_to(images)), one.stat().st_size, check)
+            for one, check in zip(files, file_checks(files), strict=True)
         }
     found = {}
     with zipfile.ZipFile(images) as archive:
@@ -156,6 +137,7 @@ def _found(images: Path) -> dict[str, _Where]:
             found[info.filename.rpartition("/")[2]] = _Where(
                 info.filename,
                 info.file_size,
+                info.CRC,
                 info.header_offset,
                 info.compress_size,
                 info.compress_type == zipfile.ZIP_DEFLATED,

@@ -7,6 +7,7 @@ access.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,7 @@ def _index(classes: tuple[str, ...], parts: Mapping[str, Part], layout: Layout, 
         raise UserError(
             f"The archive of {title} names {len(classes)} classes, where {layout.classes} belong; get it again."
         )
-    names, labels, places = [], [], []
+    names, labels, places, checks = [], [], [], []
     with Blob(draft) as blob:
         for part, (numbers, pixels) in parts.items():
             if len(numbers) and int(numbers.max()) >= layout.classes:
@@ -111,10 +112,11 @@ def _index(classes: tuple[str, ...], parts: Mapping[str, Part], layout: Layout, 
                     "get it again."
                 )
             blob.add(np.ascontiguousarray(pixels).tobytes())
+            checks += [zlib.crc32(row.tobytes()) for row in pixels]
             names += [f"{part}-{number:05d}" for number in range(len(numbers))]
             labels += numbers.astype(int).tolist()
             places += [PARTS.index(part)] * len(numbers)
-    return Index(classes, names, labels, places)
+    return Index(classes, names, labels, places, checks=checks)
 
 
 def _records(found: Mapping[str, bytes], files: Sequence[str], layout: Layout) -> Part:

@@ -1,14 +1,16 @@
 """Archives and unpacked folders that hold one folder a class: Caltech-101, Imagenette, LFW.
 
-An archive is gone through once: its pictures' bytes go one behind the other into a file of our own, undecoded. An
-unpacked folder is indexed and read where it lies.
+A zip, a plain tar and an unpacked folder are indexed and read where they lie. What cannot be (a compressed tar, an
+archive within the archive) is gone through once: its pictures' bytes go one behind the other into a file of our own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -16,9 +18,9 @@ import numpy as np
 from core.errors import UserError
 from core.images.dataset import PARTS, TEST, TRAIN
 from core.images.folder import SUFFIXES, natural_key
-from core.images.sets.archives import MAX_PICTURE, Member, members, of_tar
+from core.images.sets.archives import MAX_PICTURE, PLAIN, Member, members, of_tar, read_in_place
 from core.images.sets.base import Index, Opened, decode, unique_names
-from core.images.sets.cache import BLOB, Blob, cached_index, sentences
+from core.images.sets.cache import BLOB, Blob, cached_index, file_checks, sentences
 from core.names import safe_name, safe_text
 from core.settings import Settings
 
@@ -65,18 +67,36 @@ def open_class_folders(
             yield decode(_bytes(place), f"{index.names[place]}{Path(index.members[place]).suffix}")
 
     def _bytes(place: int) -> bytes:
-        source = folder / BLOB if path.is_file() else path / index.members[place]
-        with sentences(index.members[place]), source.open("rb") as file:
-            file.seek(index.offsets[place])
-            return file.read(index.sizes[place] if path.is_file() else MAX_PICTURE + 1)
+        with sentences(index.members[place]):
+            if path.is_dir():
+                with (path / index.members[place]).open("rb") as file:
+                    return file.read(MAX_PICTURE + 1)
+            how = index.facts["how"][place]
+            with (path if how else folder / BLOB).open("rb") as file:
+                packed = index.facts["packed"][place]
+                return read_in_place(file, how or PLAIN, index.offsets[place], packed, index.sizes[place])
 
     return Opened(name, title, index, read)
 
 
+@dataclass(frozen=True)
+class Found:
+    """A picture where it was found. how, packed: as core.images.sets.archives.Member has them."""
+
+    path: PurePosixPath
+    place: Place
+    size: int
+    check: int  # CRC-32 of its bytes, or what stands in for it
+    offset: int = 0
+    how: str = ""
+    packed: int = 0
+
+
 def _build(path: Path, sort: Sort, title: str, nested: str, draft: Path) -> Index:
-    found: list[tuple[PurePosixPath, Place, int, int]] = []  # path, place, offset, bytes
+    found: list[Found] = []
     total = 0
-    with Blob(draft) as blob:
+    with contextlib.ExitStack() as stack:
+        blob = None
         for member in _pictures(path, nested):
             place = sort(member.path)
             if place is None:
@@ -84,28 +104,43 @@ def _build(path: Path, sort: Sort, title: str, nested: str, draft: Path) -> Inde
             total += member.size
             if total > MAX_TOTAL:
                 raise UserError(f"{path.name} holds more than {MAX_TOTAL >> 30} GiB of pictures; it is not {title}.")
-            offset = blob.add(member.read()) if path.is_file() else 0
-            found.append((member.path, place, offset, member.size))
+            if path.is_dir():
+                found.append(Found(member.path, place, member.size, 0))
+                continue
+            check, offset = member.crc, member.offset
+            if check is None or not member.how:
+                data = member.read()
+                check = zlib.crc32(data)
+                if not member.how:
+                    blob = blob or stack.enter_context(Blob(draft))
+                    offset = blob.add(data)
+            member.check_size()
+            found.append(Found(member.path, place, member.size, check, offset, member.how, member.packed))
     if not found:
         raise UserError(f"{path.name} holds no pictures in class folders as {title} has them; get the right archive.")
+    if path.is_dir():
+        checks = file_checks([path / one.path for one in found])
+        found = [replace(one, check=check) for one, check in zip(found, checks, strict=True)]
     return index_of(found)
 
 
-def index_of(found: list[tuple[PurePosixPath, Place, int, int]]) -> Index:
-    """Index of (path, place, offset, bytes), in the natural order of class and path."""
-    found = sorted(found, key=lambda row: (natural_key(row[1].group), natural_key(str(row[0])), str(row[0])))
-    groups = [place.group for _, place, _, _ in found]
+def index_of(found: list[Found]) -> Index:
+    """The index in the natural order of class and path."""
+    found = sorted(found, key=lambda one: (natural_key(one.place.group), natural_key(str(one.path)), str(one.path)))
+    groups = [one.place.group for one in found]
     classes = tuple(sorted(set(groups), key=lambda one: (natural_key(one), one)))
     number = {one: place for place, one in enumerate(classes)}
-    parts = [place.part for _, place, _, _ in found]
+    parts = [one.place.part for one in found]
     return Index(
         classes,
-        unique_names([path.stem for path, _, _, _ in found], groups),
+        unique_names([one.path.stem for one in found], groups),
         [number[group] for group in groups],
         None if None in parts else [PARTS.index(part) for part in parts if part is not None],
-        sizes=[size for _, _, _, size in found],
-        offsets=[offset for _, _, offset, _ in found],
-        members=[str(path) for path, _, _, _ in found],
+        sizes=[one.size for one in found],
+        checks=[one.check for one in found],
+        offsets=[one.offset for one in found],
+        members=[str(one.path) for one in found],
+        facts={"how": [one.how for one in found], "packed": [one.packed for one in found]},
     )
 
 
@@ -128,8 +163,10 @@ def at_least(index: Index, least: int, title: str) -> Index:
         [number[index.labels[row]] for row in rows],
         None if index.parts is None else [index.parts[row] for row in rows],
         sizes=[index.sizes[row] for row in rows],
+        checks=[index.checks[row] for row in rows],
         offsets=[index.offsets[row] for row in rows],
         members=[index.members[row] for row in rows],
+        facts={fact: [values[row] for row in rows] for fact, values in index.facts.items()},
     )
 
 

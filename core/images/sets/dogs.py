@@ -14,8 +14,8 @@ from core.errors import UserError
 from core.images.dataset import TEST, TRAIN
 from core.images.sets.archives import MAX_PICTURE, members
 from core.images.sets.base import Index, Opened, decode
-from core.images.sets.cache import cached_index, sentences
-from core.images.sets.class_folders import Place, index_of
+from core.images.sets.cache import cached_index, file_checks, sentences
+from core.images.sets.class_folders import Found, Place, index_of
 from core.names import safe_name, safe_text
 from core.settings import Settings
 
@@ -51,7 +51,8 @@ def _build(images: Path, lists: Path, title: str) -> Index:
     rows = []
     for path, part in parts.items():
         inside = PurePosixPath("Images") / path
-        rows.append((inside, Place(_breed(inside.parent.name), part), *where[path]))
+        offset, size, check = where[path]
+        rows.append(Found(inside, Place(_breed(inside.parent.name), part), size, check, offset))
     return index_of(rows)
 
 
@@ -60,22 +61,26 @@ def _breed(folder: str) -> str:
     return safe_name(folder.partition("-")[2].replace("_", " ") or folder)
 
 
-def _of_tar(images: Path) -> dict[str, tuple[int, int]]:
-    """WNID-Breed/NAME.jpg -> (offset, bytes) in a tar that is not compressed."""
+def _of_tar(images: Path) -> dict[str, tuple[int, int, int]]:
+    """WNID-Breed/NAME.jpg -> (offset, bytes, CRC-32) in a tar that is not compressed."""
     found = {}
     try:
-        with tarfile.open(images, "r:") as archive:
+        with tarfile.open(images, "r:") as archive, images.open("rb") as file:
             for info in archive:
                 path = PurePosixPath(info.name)
                 if info.isreg() and len(path.parts) >= 2:
-                    found["/".join(path.parts[-2:])] = (info.offset_data, info.size)
+                    file.seek(info.offset_data)
+                    check = zlib.crc32(file.read(min(info.size, MAX_PICTURE)))
+                    found["/".join(path.parts[-2:])] = (info.offset_data, info.size, check)
     except tarfile.ReadError as error:
         raise UserError(f"{images.name} is not a plain tar archive, or is damaged; get it again.") from error
     return found
 
 
-def _of_folder(images: Path) -> dict[str, tuple[int, int]]:
-    return {"/".join(one.path.parts[-2:]): (0, one.size) for one in members(images) if len(one.path.parts) >= 2}
+def _of_folder(images: Path) -> dict[str, tuple[int, int, int]]:
+    found = [one for one in members(images) if len(one.path.parts) >= 2]
+    checks = file_checks([images / one.path for one in found])
+    return {"/".join(one.path.parts[-2:]): (0, one.size, check) for one, check in zip(found, checks, strict=True)}
 
 
 def _split(lists: Path, title: str) -> dict[str, str]:

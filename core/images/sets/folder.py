@@ -12,7 +12,7 @@ from core.images.dataset import PARTS, TEST, TRAIN
 from core.images.folder import SUFFIXES, natural_key
 from core.images.sets.archives import MAX_PICTURE
 from core.images.sets.base import Index, Opened, decode, unique_names
-from core.images.sets.cache import sentences
+from core.images.sets.cache import cached_index, file_checks, sentences
 from core.names import safe_text
 from core.settings import Settings
 
@@ -21,14 +21,22 @@ OTHER_FORMATS = (".bmp", ".gif", ".tif", ".tiff", ".heic", ".avif", ".ppm", ".jp
 
 
 def open_folder(name: str, folder: Path, settings: Settings) -> Opened:
-    """List the folder's pictures; nothing is decoded. Raises UserError for one without two classes with pictures."""
+    """List the folder's pictures; none is decoded. Raises UserError for one without two classes with pictures."""
     if not folder.is_dir():
         raise UserError(
             f"There is no folder at {safe_text(str(folder), 200)!r}; give the path of a folder of class folders."
         )
-    with sentences(folder.name):
-        roots = _parts(folder)
-        found = [(part, path) for part, root in roots for path in _pictures(root)]
+    index, _ = cached_index(settings, "folder", [folder], lambda draft: _build(folder))
+
+    def read(places: Sequence[int]) -> Iterable[np.ndarray]:
+        return (_decoded(folder / index.members[one], folder) for one in places)
+
+    return Opened(name, folder.name, index, read)
+
+
+def _build(folder: Path) -> Index:
+    roots = _parts(folder)
+    found = [(part, path) for part, root in roots for path in _pictures(root)]
     _check(found, folder)
     labels = [path.parent.name for _, path in found]
     classes = tuple(sorted(set(labels), key=lambda one: (natural_key(one), one)))
@@ -37,20 +45,16 @@ def open_folder(name: str, folder: Path, settings: Settings) -> Opened:
             f"The folder {folder.name!r} holds one class ({classes[0]}); a data set has at least two class folders."
         )
     place = {one: number for number, one in enumerate(classes)}
-    with sentences(folder.name):
-        index = Index(
-            classes,
-            unique_names([path.stem for _, path in found], labels),
-            [place[one] for one in labels],
-            None if len(roots) == 1 else [PARTS.index(part) for part, _ in found],
-            sizes=[path.stat().st_size for _, path in found],
-        )
     paths = [path for _, path in found]
-
-    def read(places: Sequence[int]) -> Iterable[np.ndarray]:
-        return (_decoded(paths[one], folder) for one in places)
-
-    return Opened(name, folder.name, index, read)
+    return Index(
+        classes,
+        unique_names([path.stem for path in paths], labels),
+        [place[one] for one in labels],
+        None if len(roots) == 1 else [PARTS.index(part) for part, _ in found],
+        sizes=[path.stat().st_size for path in paths],
+        checks=file_checks(paths),
+        members=[path.relative_to(folder).as_posix() for path in paths],
+    )
 
 
 def _parts(folder: Path) -> list[tuple[str, Path]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def _build(files: Sequence[Path], draft: Path) -> Index:
     names: list[str] = []
     labels: list[int] = []
     places: list[int] = []
+    checks: list[int] = []
     shapes = set()
     with Blob(draft) as blob:
         for part, (image_file, label_file) in zip((TRAIN, TEST), (files[:2], files[2:]), strict=True):
@@ -55,12 +57,13 @@ def _build(files: Sequence[Path], draft: Path) -> Index:
                 )
             shapes.add(images.shape[1:])
             blob.add(images.tobytes())
+            checks += [zlib.crc32(image.tobytes()) for image in images]
             names += [f"{part}-{number:05d}" for number in range(len(numbers))]
             labels += numbers.astype(int).tolist()
             places += [PARTS.index(part)] * len(numbers)
     if len(shapes) != 1:
         raise UserError(f"{files[0].name} and {files[2].name} hold images of unequal sizes; get them again.")
-    return Index(FASHION, names, labels, places, facts={"shape": list(shapes.pop())})
+    return Index(FASHION, names, labels, places, checks=checks, facts={"shape": list(shapes.pop())})
 
 
 def read_idx(path: Path, magic: int) -> np.ndarray:

@@ -8,6 +8,7 @@ rows are read.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from core.errors import UserError
 from core.images.dataset import PARTS, TEST, TRAIN
 from core.images.folder import natural_key
 from core.images.sets.base import Index, Opened, decode
-from core.images.sets.cache import cached_index
+from core.images.sets.cache import READ_WHOLE, cached_index, file_checks
 from core.names import safe_name, safe_text
 from core.settings import Settings
 
@@ -27,10 +28,11 @@ LABELS = ("label", "labels", "fine_label", "class", "target")
 HELD_OUT = ("test", "val", "valid", "validation")
 MAX_ROWS = 5_000_000
 MAX_CLASSES = 100_000
+BATCH = 1024  # rows whose pictures are in memory at once while they are indexed
 
 
 def open_parquet(name: str, path: Path, settings: Settings) -> Opened:
-    """Open `parquet:PATH`. The index is read from the label column alone. Raises UserError.
+    """Open `parquet:PATH`. The index takes the labels, and a checksum of each picture's bytes. Raises UserError.
 
     Shards called train-… and test-… (or val…) make the split; other names make none.
     """
@@ -81,6 +83,8 @@ def _open(shard: Path) -> Any:
 def _build(path: Path, shards: Sequence[Path]) -> Index:
     labels: list[Any] = []
     rows: list[int] = []
+    checks: list[int] = []
+    whole = sum(shard.stat().st_size for shard in shards) <= READ_WHOLE
     parts: list[str | None] = []
     known: tuple[str, ...] | None = None
     images = ""
@@ -91,6 +95,7 @@ def _build(path: Path, shards: Sequence[Path]) -> Index:
         with _arrow(shard):
             values = file.read(columns=[column]).column(column).to_pylist()
         rows.append(len(values))
+        checks += _checks(file, images, shard) if whole else file_checks([shard]) * len(values)
         labels += values
         parts += [_part(shard, path)] * len(values)
         if len(labels) > MAX_ROWS:
@@ -104,7 +109,16 @@ def _build(path: Path, shards: Sequence[Path]) -> Index:
     width = len(str(max(len(labels) - 1, 1)))
     start = safe_name(path.stem, 60)
     names = [f"{start}-{row:0{width}d}" for row in range(len(labels))]
-    return Index(classes, names, numbers, split, facts={"column": images, "rows": rows})
+    return Index(classes, names, numbers, split, checks=checks, facts={"column": images, "rows": rows})
+
+
+def _checks(file: Any, column: str, shard: Path) -> Iterator[int]:
+    """CRC-32 of the bytes of each picture, read a batch at a time."""
+    with _arrow(shard):
+        for batch in file.iter_batches(BATCH, columns=[column]):
+            cells = batch.column(0)
+            for one in cells if cells.type.num_fields == 0 else cells.field("bytes"):
+                yield zlib.crc32(one.as_buffer() or b"")
 
 
 def _part(shard: Path, path: Path) -> str | None:
