@@ -37,11 +37,11 @@ def curves(rows: Sequence[EpochRow], *, early: bool = False) -> None:
     panels = [ACCURACY, NORM] if early else [LOSS, ACCURACY, NORM, RATE]
     if not early and any(row.epsilon is not None for row in rows):
         panels.append(EPSILON)
+    if any(row.epsilon is not None for row in rows):
+        st.caption(CURVE_NOTE)
     with st.grid(2, min_column_width=300):
         for panel in panels:
             draw(rows, panel)
-    if any(row.epsilon is not None for row in rows):
-        st.caption(CURVE_NOTE)
 
 
 def draw(rows: Sequence[EpochRow], panel: Panel) -> None:

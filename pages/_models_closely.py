@@ -40,11 +40,10 @@ def show(entry: ModelEntry) -> None:
 
 def figures(entry: ModelEntry) -> None:
     """Accuracy with n, size, ε, runs."""
-    held = "–" if entry.accuracy is None or entry.accuracy != entry.accuracy else f"{100 * entry.accuracy:.1f} %"
     with st.grid(4, min_column_width=150):
         st.metric(
             "Held-out accuracy",
-            held,
+            _shared.percent(entry.accuracy, entry.held_out),
             delta=f"of {_shared.count(entry.held_out)} images" if entry.held_out else "not measured",
             delta_color="off",
             delta_arrow="off",

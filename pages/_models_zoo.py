@@ -38,7 +38,7 @@ def table(entries: Sequence[ModelEntry]) -> None:
         "model": st.column_config.LinkColumn("model", display_text=r"#(.*)$", width=310),
         "parameters": st.column_config.NumberColumn("parameters", format="localized"),
         "accuracy": st.column_config.NumberColumn(
-            "accuracy", format="percent", help="Share of held-out images that it classifies right."
+            "accuracy", format="%.0f %%", help="Share of held-out images that it classifies right."
         ),
         "n": st.column_config.NumberColumn("n", help="Held-out images that the accuracy was measured on."),
         "epsilon": st.column_config.NumberColumn(
@@ -73,7 +73,7 @@ def row(one: ModelEntry) -> dict[str, object]:
         "input": one.input,
         "classes": one.classes,
         "parameters": one.parameters,
-        "accuracy": _known(one.accuracy),
+        "accuracy": None if _known(one.accuracy) is None else 100 * one.accuracy,
         "n": one.held_out,
         "epsilon": epsilon(one),
         "delta": delta(one),

@@ -9,8 +9,8 @@ from core.report.evidence import BESIDE
 from core.report.groups import first_shown
 from core.report.present import present_mark
 from core.report.references import ATTACKED, REFERENCE_WORDS
-from core.report.runs import changes
-from core.report.settings_records import PEOPLE, STATISTICS, SettingColumn, SettingsTable
+from core.report.runs import changes, job_states
+from core.report.settings_records import FEW_SCORES, PEOPLE, STATISTICS, SettingColumn, SettingsTable
 from core.report.settings_table import frame, settings_table
 from core.storage.store import Store
 from core.tables import write_csv
@@ -18,12 +18,13 @@ from pages import _settings_figures as figures
 from pages._elsewhere import keep_link
 from pages._links import link_errors, one_of
 from pages._settings_html import table_html
-from pages._shared import AUDIT_PAGE, count, empty_state, metric_label, plain
+from pages._shared import AUDIT_PAGE, CAMPAIGNS_PAGE, count, empty_state, metric_label, plain
 
-COUNTERS = ("jobs", "reconstructions", "scores", "labels")
-POLL, IDLE = 2.0, 10.0  # seconds between looks for changes, while anything runs and else
+COUNTERS = ("reconstructions", "scores", "labels")  # not "jobs": it moves with every step of every job
+POLL = 5.0  # seconds between looks for changes; the whole page is drawn anew at most so often
 FEW, SETS, ALL = "a few", "sets", "all"  # choices of columns beside the groups of core.report.groups
 PLAN = "plan"  # sorted as planned
+PART_WORDS = {"data": "data set", "victim": "victim", "recipe": "recipe", "threat": "defence", "attack": "attack"}
 FEWEST = 3  # reconstructions: a mean over fewer would tell a score that a card hides until it is answered
 
 
@@ -47,10 +48,15 @@ def _table(
     return settings_table(_store, campaign=campaign, runs=runs, reference=reference, blind_only=blind, statistic=chosen)
 
 
+def _seen(store: Store) -> tuple[object, ...]:
+    """What the table is made of, as far as it may change: equal as long as it would be the same."""
+    return (*changes(store, COUNTERS), *job_states(store))
+
+
 @st.fragment(run_every=POLL)
-def _watch(store: Store, seen: tuple[int, ...]) -> None:
-    """Redraw the page when something changed; costs one small question a time."""
-    if changes(store, COUNTERS) != seen:
+def _watch(store: Store, seen: tuple[object, ...]) -> None:
+    """Redraw the page when something changed; costs two small questions a time."""
+    if _seen(store) != seen:
         st.rerun()
 
 
@@ -59,7 +65,7 @@ def draw(
     title: str = "Settings",
 ) -> None:  # fmt: skip
     """Draw the settings of a campaign, of these runs, or of the store. page, title: where a broken link leads back."""
-    seen = changes(store, COUNTERS)
+    seen = _seen(store)
     _forget((campaign, None if runs is None else tuple(runs)))
     with link_errors(page, title):
         choice = _asked()
@@ -173,7 +179,7 @@ def _groups(table: SettingsTable) -> tuple[str, ...]:
 
 def _shown(table: SettingsTable, wanted: Sequence[str]) -> tuple[SettingColumn, ...]:
     """The columns of these groups; people always."""
-    few = set(first_shown(table.metric_names)) if FEW in wanted else set()
+    few = set(first_shown(table.metric_names, FEW_SCORES)) if FEW in wanted else set()
     return tuple(
         column
         for column in table.columns
@@ -211,8 +217,15 @@ def _nothing(campaign: int | None) -> None:
     empty_state(
         "**No setting has been attacked yet.** Every run of a model, data set, defence and attack appears here, "
         "ranked by what people recognise and by every score.",
-        lambda: st.page_link(AUDIT_PAGE, label="Start an audit", icon=":material/play_arrow:"),
+        _ways_in,
     )
+
+
+def _ways_in() -> None:
+    """One run, or many settings at once."""
+    with st.container(horizontal=True):
+        st.page_link(AUDIT_PAGE, label="Start an audit", icon=":material/play_arrow:")
+        st.page_link(CAMPAIGNS_PAGE, label="Launch a campaign of many settings", icon=":material/grid_on:")
 
 
 def _state_line(table: SettingsTable) -> None:
@@ -228,6 +241,9 @@ def _state_line(table: SettingsTable) -> None:
             "CSV", lambda: write_csv(frame(table)), file_name="settings.csv", mime="text/csv", key="settings_csv",
             icon=":material/download:", help="Every figure of this table and those behind it.", on_click="ignore",
         )  # fmt: skip
+    if table.alike:
+        told = ", ".join(f"{PART_WORDS[name]} {value}" for name, value in table.alike.items())
+        st.caption(plain(f"The same in all: {told}."))
 
 
 def _under(table: SettingsTable) -> None:

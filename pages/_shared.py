@@ -19,12 +19,13 @@ from PIL import Image
 from core.errors import UserError
 from core.jobs.launch import ensure_runner, living_runner
 from core.metrics.base import Metric
-from core.report import names
+from core.report import names, shares
 from core.settings import Settings, load_settings
 from core.storage.store import Store, open_store
 
 RUN_PAGE = "pages/reconstructions.py"
 AUDIT_PAGE = "pages/audit.py"
+CAMPAIGNS_PAGE = "pages/campaigns.py"
 LABEL_PAGE = "pages/label.py"
 ENTERED = "entered"  # in the session while app.py runs a page
 APP = Path(__file__).resolve().parents[1] / "app.py"
@@ -196,9 +197,9 @@ def count(value: int) -> str:
     return f"{value:,}".replace(",", "\u2009")
 
 
-def percent(share: float | None) -> str:
-    """A share of one as "62 %"."""
-    return "–" if share is None else f"{100 * share:.0f} %"
+def percent(share: float | None, n: int | None = None) -> str:
+    """A share of one as "62 %"; by the one rule of `core.report.shares`, n: what it was counted over."""
+    return shares.percent(share, n)
 
 
 def seconds(value: float | None) -> str:

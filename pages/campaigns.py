@@ -4,7 +4,8 @@ from functools import cache
 
 import streamlit as st
 
-from core.campaigns.plan import ASK_ABOVE, Campaign, expand
+from core.campaigns.grid import count
+from core.campaigns.plan import ASK_ABOVE, Campaign
 from core.campaigns.presets import PRESETS
 from core.campaigns.toml import read_toml, write_toml
 from core.errors import UserError
@@ -96,17 +97,17 @@ def composer() -> None:
         st.error(_shared.plain(refused), icon=":material/error:")
     try:
         plan = read_toml(str(st.session_state.get(TEXT) or ""))
-        settings = expand(plan)
+        number = count(plan)
         found = _campaign_plan.resolved(plan)
     except UserError as error:
         st.error(_shared.plain(str(error)), icon=":material/error:")
         st.button("Launch", type="primary", disabled=True, key="campaign_launch")
         return
-    _campaign_plan.words(plan, settings)
+    _campaign_plan.words(plan, number)
     _campaign_plan.time(plan, found)
-    many = len(settings) > ASK_ABOVE
+    many = number > ASK_ABOVE
     if many:
-        st.checkbox(f"I mean it: {_shared.count(len(settings))} settings, each a run of its own", key="campaign_meant")
+        st.checkbox(f"I mean it: {_shared.count(number)} settings, each a run of its own", key="campaign_meant")
     st.button(
         "Launch",
         type="primary",

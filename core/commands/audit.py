@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.commands.audit_threat import add_threat_arguments, threat_model
-from core.commands.audit_victim import trained_victim
+from core.commands.audit_victim import trained_choice, trained_victim
 from core.errors import UserError
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ def _request(arguments: argparse.Namespace) -> "AttackRequest":
         labels=arguments.labels,
         images_list=arguments.images_list,
     )
+    _say_seen(arguments, [image.name for image in prepared])
     controls = 2 if arguments.controls is None else arguments.controls
     return AttackRequest(
         victim.spec,
@@ -160,6 +161,23 @@ def _request(arguments: argparse.Namespace) -> "AttackRequest":
         min(controls, len(prepared) // max(1, threat.batch_size)),
         arguments.device or "auto",
     )
+
+
+def _say_seen(arguments: argparse.Namespace, names: list[str]) -> None:
+    """Whether a trained victim has learned from these very images."""
+    from core.images.dataset import DataChoice
+    from core.images.load import is_dataset
+    from core.images.samples import SAMPLES
+    from core.report.seen import seen_words
+    from core.settings import load_settings
+
+    known = None if arguments.model is None else trained_choice(arguments.model)
+    if known is None:
+        return
+    settings, source = load_settings(), arguments.images
+    attacked = DataChoice(source, names=tuple(names)) if source in SAMPLES or is_dataset(source, settings) else None
+    if said := seen_words(settings, known, attacked):
+        print(f"note: {said}", file=sys.stderr)
 
 
 def _settings(pairs: list[str]) -> dict[str, str]:

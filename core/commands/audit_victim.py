@@ -5,10 +5,11 @@ import json
 from pathlib import Path
 
 from core.errors import UserError
+from core.images.dataset import DataChoice
 from core.models.spec import ModelSpec
 
 STORED = "trained:"
-MODEL, WEIGHTS = "model.json", "model.safetensors"
+MODEL, WEIGHTS, ASKED = "model.json", "model.safetensors", "training.json"
 
 
 def trained_victim(name: str) -> tuple[ModelSpec, bytes | None, str] | None:
@@ -27,6 +28,22 @@ def trained_victim(name: str) -> tuple[ModelSpec, bytes | None, str] | None:
         return stored_model(open_store(load_settings()), int(number))
     folder = Path(name)
     return _from_folder(folder) if (folder / MODEL).is_file() else None
+
+
+def trained_choice(name: str) -> DataChoice | None:
+    """The images that the victim of this name was trained on; None for a preset, or where nothing says."""
+    from core.report.seen import as_choice, trained_on
+
+    if name.startswith(STORED):
+        from core.settings import load_settings
+        from core.storage.store import open_store
+
+        return trained_on(open_store(load_settings()), int(name.removeprefix(STORED)))
+    try:
+        asked = json.loads((Path(name) / ASKED).read_text(encoding="utf-8"))
+        return as_choice(asked["request"]["data"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _from_folder(folder: Path) -> tuple[ModelSpec, bytes, str]:

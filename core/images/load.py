@@ -41,7 +41,7 @@ def load_images(
         raise UserError(f"The limit must be at least 1 image, not {limit}.")
     pictures: Sequence[Picture]
     classes: Sequence[str]
-    if isinstance(source, str) and (images_list is not None or _is_dataset(source, settings or load_settings())):
+    if isinstance(source, str) and (images_list is not None or is_dataset(source, settings or load_settings())):
         pictures, classes = _from_dataset(source, spec, limit, seed, images_list, settings or load_settings())
         label_source = "dataset"
     elif isinstance(source, str) and source in SAMPLES:
@@ -61,7 +61,7 @@ def load_images(
     return prepare(pictures, spec=spec, seed=seed, label_source=label_source, classes=classes)
 
 
-def _is_dataset(source: str, settings: Settings) -> bool:
+def is_dataset(source: str, settings: Settings) -> bool:
     """Whether a name is a data set's, not a bundled one's; one that is not here gives way to a folder of its name."""
     if source in SAMPLES or not is_name(source):
         return False

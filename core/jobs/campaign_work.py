@@ -14,8 +14,9 @@ from functools import lru_cache
 
 from sqlalchemy import Connection, and_, func, select, update
 
+from core.campaigns.grid import expand
 from core.campaigns.parse import parse
-from core.campaigns.plan import Campaign, Setting, expand
+from core.campaigns.plan import Campaign, Setting
 from core.errors import UserError
 from core.jobs.campaign_requests import attack_request, kept_epochs, train_request
 from core.jobs.campaigns import ask_child

@@ -6,12 +6,14 @@ own. `core.jobs.campaign_work` asks for those as their turn comes.
 
 import json
 import time
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, and_, insert, or_, select, update
 
+from core.campaigns.grid import count, settings_of
 from core.campaigns.parse import to_tables
-from core.campaigns.plan import ASK_ABOVE, Campaign, expand
+from core.campaigns.plan import ASK_ABOVE, Campaign, Setting
 from core.campaigns.size import check_room, size_of
 from core.errors import UserError
 from core.jobs.payloads import SCORING, CampaignJob
@@ -20,6 +22,8 @@ from core.storage.campaigns import LIVE
 from core.storage.database import bump
 from core.storage.schema import campaign_settings, jobs
 from core.storage.store import Store
+
+ROWS_AT_ONCE = 10_000  # settings that are held in memory while they are stored
 
 
 def submit_campaign(store: Store, campaign: Campaign, *, confirm: bool = False, anew: bool = False) -> Submitted:
@@ -31,10 +35,10 @@ def submit_campaign(store: Store, campaign: Campaign, *, confirm: bool = False, 
     """
     from core.jobs.campaign_requests import check_campaign
 
-    settings = expand(campaign)
-    if len(settings) > ASK_ABOVE and not confirm:
+    number = count(campaign)
+    if number > ASK_ABOVE and not confirm:
         raise UserError(
-            f"This campaign has {len(settings):,} settings, each a run of its own; confirm that you mean it, or leave "
+            f"This campaign has {number:,} settings, each a run of its own; confirm that you mean it, or leave "
             "some of it out."
         )
     found = check_campaign(store, campaign)
@@ -43,17 +47,15 @@ def submit_campaign(store: Store, campaign: Campaign, *, confirm: bool = False, 
     with store.database.write() as connection:
         submitted = submit_within(connection, payload, campaign.name, anew=anew)
         if not submitted.already:
-            rows = [
-                {
-                    "campaign_id": submitted.job_id,
-                    "position": one.position,
-                    "title": one.title,
-                    "parts": json.dumps(one.parts, sort_keys=True),
-                }
-                for one in settings
-            ]
-            connection.execute(insert(campaign_settings), rows)
+            settings = settings_of(campaign)
+            while some := list(islice(settings, ROWS_AT_ONCE)):
+                connection.execute(insert(campaign_settings), [_row(submitted.job_id, one) for one in some])
     return submitted
+
+
+def _row(campaign_id: int, setting: Setting) -> dict[str, Any]:
+    parts = json.dumps(setting.parts, sort_keys=True)
+    return {"campaign_id": campaign_id, "position": setting.position, "title": setting.title, "parts": parts}
 
 
 def ask_campaign(store: Store, campaign_id: int, wanted: Wanted) -> None:

@@ -22,6 +22,7 @@ def estimate_lines(store: Store, campaign: Campaign, found: Mapping[str, Resolve
         time.sleep(0.5)
         estimate = estimate_campaign(store, campaign, found, measure=measure)
     lines = [size_line(estimate), time_line(estimate), *(f"  {basis}" for basis in estimate.basis)]
+    lines += [f"note: {note}" for note in estimate.notes]
     return lines + ([f"warning: {estimate.warning}"] if estimate.warning else [])
 
 
@@ -47,8 +48,8 @@ def time_line(estimate: CampaignEstimate) -> str:
         )
         if seconds
     ]
-    said = "a guess of " if estimate.guess else ""
-    return f"about {said}{duration(estimate.seconds)} ({', '.join(parts)})"
+    said = "a guess: " if estimate.guess else ""
+    return f"{said}about {duration(estimate.seconds)} ({', '.join(parts)})"
 
 
 def progress_line(view: CampaignView) -> str:

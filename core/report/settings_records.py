@@ -15,7 +15,9 @@ STATISTICS: tuple[Statistic, ...] = ("mean", "median")
 PARTS = ("data", "victim", "recipe", "threat", "attack")
 SHARE, RATE = "recognisable", "recognition_rate"  # the two columns that people fill
 PEOPLE = (SHARE, RATE)
-FEWEST_SETTINGS = 3  # with fewer there is no ranking to agree with
+FEWEST_SETTINGS = 4  # with fewer there is no ranking to agree with
+FEWEST_ANSWERED = 3  # images of a setting that people must have answered for it to count in that
+FEW_SCORES = 6  # shown before anyone chooses: they stand beside people, verdict and accuracy
 # waiting: no run was asked for yet. training: its victim is being trained. scoring: attacked, and being scored.
 State = Literal["waiting", "training", "queued", "running", "paused", "scoring", "done", "failed", "cancelled"]
 
@@ -32,7 +34,8 @@ class Victim:
     delta: float | None = None
     unit: str = ""  # whose presence ε hides, such as "one image (add or remove one)"
     epoch: int | None = None
-    recipe: str = ""
+    recipe: str = ""  # in words: what differs from the paper's
+    recipe_name: str = ""  # what its training called it
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class People:
     """What people said of a setting's reconstructions.
 
     share: recognisable of those with at least 3 answers. rate: recognised answers of all answers. beside: answers
-    given beside the original, which are left out.
+    given beside the original, which are left out. controls: answers about what was made without the update.
     """
 
     images: int  # with an answer
@@ -50,6 +53,7 @@ class People:
     unlabelled: int
     rate: Estimate
     beside: int = 0
+    controls: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class SettingRow:
     setting_sets: Mapping[str, SetScore] = field(default_factory=dict)  # over all runs of the setting
     people: People | None = None  # None: no results yet
     verdict: RunVerdict | None = None
+    drawn: bool = False  # an original's label was drawn: its class was none of the victim's, or so it was asked
     nearest: str = ""  # the metric by which the nearest original of its class was paired with each reconstruction
     pictures: tuple[tuple[int, str], ...] = ()  # a few (original id, image hash of its reconstruction)
 
@@ -125,6 +130,7 @@ class SettingsTable:
     unscored: Mapping[str, str] = field(default_factory=dict)  # metrics without a value anywhere, and why
     references: tuple[str, ...] = ("attacked",)  # that there is a choice of
     campaign: int | None = None
+    alike: Mapping[str, str] = field(default_factory=dict)  # PARTS that all rows have in common, in words
 
     def column(self, name: str) -> SettingColumn:
         """The column of this name; KeyError for none."""

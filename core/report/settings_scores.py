@@ -54,6 +54,7 @@ class Made:
     names: tuple[str, ...]
     shas: tuple[str, ...]
     nearest: str  # the metric by which all are paired with the nearest original; "" otherwise
+    drawn: bool  # an original's label was drawn: its class was none of the victim's
     figures: Mapping[Key, KindFigures]
     cut: Mapping[Key, np.ndarray]  # the scores that verdicts are cut at, of every role
 
@@ -130,7 +131,7 @@ class _Columns:
     ids: np.ndarray
     pairings: np.ndarray
     originals: np.ndarray
-    words: tuple[tuple[str, ...], ...]  # roles, statuses, names, image hashes, methods, costs
+    words: tuple[tuple[str, ...], ...]  # roles, statuses, names, image hashes, methods, costs, label sources
 
 
 def _read(connection: Connection, groups: Sequence[_Group], reference: str) -> list[Made]:
@@ -159,6 +160,7 @@ def _reconstructions(connection: Connection, runs: Sequence[int], reference: str
     statement = (
         select(rec.c.job_id, rec.c.id, pair.c.id, pair.c.original_id)
         .add_columns(rec.c.role, rec.c.status, orig.c.name, rec.c.image_sha, pair.c.method, pair.c.cost_name)
+        .add_columns(orig.c.label_source)
         .outerjoin(pair, paired)
         .outerjoin(orig, orig.c.id == pair.c.original_id)
         .order_by(rec.c.job_id, rec.c.target, rec.c.id)
@@ -167,7 +169,7 @@ def _reconstructions(connection: Connection, runs: Sequence[int], reference: str
     for start in range(0, len(runs), FEW_RUNS):
         part = runs[start : start + FEW_RUNS]
         rows += connection.execute(statement.where(rec.c.job_id.in_(part), rec.c.chosen)).all()
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 10
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 11
     job, ids, pairings, originals = (np.array([NONE if v is None else v for v in c], np.int64) for c in columns[:4])
     words = tuple(tuple("" if v is None else str(v) for v in column) for column in columns[4:])
     return _Columns(job, ids, pairings, originals, words)
@@ -186,7 +188,7 @@ def _batches(places: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
 
 
 def _made(rows: _Columns, place: np.ndarray, columns: Sequence[KindColumn], part: slice) -> Made:
-    roles, statuses, names, shas, methods, costs = (tuple(one[i] for i in place) for one in rows.words)
+    roles, statuses, names, shas, methods, costs, sources = (tuple(one[i] for i in place) for one in rows.words)
     attack = np.array([role == "attack" for role in roles], dtype=bool)
     figures: dict[Key, KindFigures] = {}
     cut: dict[Key, np.ndarray] = {}
@@ -209,6 +211,7 @@ def _made(rows: _Columns, place: np.ndarray, columns: Sequence[KindColumn], part
         names=names,
         shas=shas,
         nearest=nearest,
+        drawn="drawn" in sources,
         figures={key: figures[key] for key in sorted(figures, key=_order)},
         cut=cut,
     )

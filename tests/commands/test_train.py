@@ -192,6 +192,7 @@ def test_an_audit_takes_a_trained_folder_or_a_model_of_the_store(
     for place, model in enumerate((str(tmp_path / "victim"), "trained:1")):
         out = tmp_path / f"out{place}"
         assert main([*attack, "--model", model, "--out", str(out)]) == 0
+        assert "note: Held out: the victim has seen none" in capsys.readouterr().err
         runs.append((out / "reconstructions").glob("*.png").__next__().read_bytes())
     assert runs[0] == runs[1]  # the same weights, and so the same update
     weights = tmp_path / "victim" / "model.safetensors"

@@ -11,8 +11,10 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from core.campaigns.plan import AttackChoice, Campaign, Data, Originals, Threat, Training, Victim, expand
+from core.campaigns.grid import expand
+from core.campaigns.plan import AttackChoice, Campaign, Data, Originals, Threat, Training, Victim
 from core.campaigns.presets import PRESETS as PRESET_CAMPAIGNS
+from core.campaigns.resolve import resolve
 from core.errors import UserError
 from core.jobs import campaign_work
 from core.jobs.campaign_requests import attack_request, check_campaign
@@ -28,6 +30,7 @@ from core.jobs.sources import Interrupted
 from core.leakage.threat import ThreatModel
 from core.models.spec import ModelSpec
 from core.models.training.recipe import Recipe
+from core.report.campaign_words import estimate_lines
 from core.settings import load_settings
 from core.storage import schema
 from core.storage.campaigns import halted, setting_states
@@ -100,12 +103,26 @@ def test_what_cannot_run_is_refused_and_nothing_is_stored(store: Store, changes:
         assert connection.execute(select(func.count()).select_from(schema.campaign_settings)).scalar_one() == 0
 
 
+def test_a_million_settings_are_asked_about_before_one_is_made_or_checked(store: Store, monkeypatch):
+    victims = tuple(Victim(f"v{n}", "lenet", init_seed=n) for n in range(1000))
+    attacks = tuple(replace(ATTACK, name=f"a{n}") for n in range(1000))
+    million = plan(victims=victims, attacks=attacks)
+    found = resolve(million, store.settings)
+    monkeypatch.setattr("core.campaigns.grid.Setting", None)
+    with pytest.raises(UserError, match="1,000,000 settings, each a run of its own; confirm"):
+        submit_campaign(store, million)
+    monkeypatch.undo()
+    lines = estimate_lines(store, million, found)  # what a person sees beside the question, in seconds
+    assert lines[0].startswith("1,000,000 settings: 1,000 trainings, 1,000,000 runs on 2 originals, 2,000,000 recon")
+    assert counts(store) == {}
+
+
 def test_weights_to_start_from_and_memory_are_looked_at_before_the_launch(store: Store, monkeypatch):
     here = replace(store, settings=replace(store.settings, torch_cache=None))
-    with pytest.raises(UserError, match="weights of resnet18 are not on this machine.*setting v"):
+    with pytest.raises(UserError, match=r"weights of resnet18 are not on this machine.*setting v"):
         submit_campaign(here, plan(victims=(Victim("v", "resnet18"),), recipes=(WARM,)))
     monkeypatch.setattr("core.jobs.training.MOST_BYTES", 15 * 16 * 16 * 3)  # the photographs are more than 15
-    with pytest.raises(UserError, match="images of 16×16 are .*fewer images or a smaller size.*setting one"):
+    with pytest.raises(UserError, match=r"images of 16×16 are .*fewer images or a smaller size.*setting one"):
         submit_campaign(store, plan())
     assert counts(store) == {}
 

@@ -6,7 +6,7 @@ from core.images.datasets import DATASETS
 from core.jobs import fetch_data
 from core.jobs.fetch import Fetch
 from core.settings import load_settings
-from tests.images.dataset_files import cifar100_archive
+from tests.images.dataset_files import cifar100_archive, class_folder
 from tests.pages.test_audit import words
 
 PAGE = "pages/datasets.py"
@@ -132,3 +132,11 @@ def test_own_files_that_are_not_there_are_one_sentence(app, store, kind):
     assert not test.exception
     assert len(test.error) == 1
     assert "/no/such/place" in test.error[0].value.replace("\\", "")
+
+
+def test_a_small_set_opens_with_what_there_is(app, store, tmp_path):
+    class_folder(tmp_path / "good", {"cat": 6, "dog": 6})
+    test = app(PAGE, set=f"folder:{tmp_path / 'good'}")
+    assert not test.exception
+    assert not test.error
+    assert "2 images" in plain_words(test)

@@ -125,6 +125,19 @@ def test_a_private_training_shows_what_it_spent(app, store):
     assert said["ε spent"] == ("8.00", "at δ 1e-05, unit: one image")  # its images are not prepared: no rate is known
     assert said["Gradient norm"][1] == "clean: before clipping and noise"
     assert len(test.get("vega_lite_chart")) == 5
+    assert "computed from the private images without noise" in words(test)
+    model, _ = trained_model(store, job, epsilon=8.0)
+    assert "computed from the private images without noise" in words(app(PAGE, model=str(model)))
+    plain, _ = trained_model(store, training_rows(store))
+    assert "without noise" not in words(app(PAGE, model=str(plain)))
+
+
+def test_a_training_that_waits_for_its_device_says_so(app, store):
+    job = training_rows(store, epochs=1, state="paused", error="This training was begun on a GPU.")
+    test = app(PAGE, view="Train a victim", training=str(job))
+    assert not test.exception
+    assert len(test.warning) == 1
+    assert "begun on a GPU" in test.warning[0].value
 
 
 def test_a_private_training_says_its_sampling_rate_while_it_runs(app, store):

@@ -7,6 +7,7 @@ from sqlalchemy import update
 
 from core.storage import schema
 from core.storage.database import bump
+from pages import _settings_table
 from tests.filled_settings import fill_settings, say, set_scores
 from tests.filled_store import fill_store
 
@@ -50,6 +51,18 @@ def test_a_campaign_with_every_state(app, store):
     assert "+1.00" in agreement
     assert "Over 5 settings" in words(test)
     assert "<td>ε 4.50 (δ 1e-5, one image)</td>" in table(test)
+
+
+def test_a_job_that_gets_on_redraws_nothing_and_one_that_ends_does(store):
+    fill_settings(store)
+    before = _settings_table._seen(store)
+    with store.database.write() as connection:
+        bump(connection, "jobs")  # as every step of a running job does
+    assert _settings_table._seen(store) == before
+    with store.database.write() as connection:
+        training = schema.jobs.c.state == "running"
+        assert connection.execute(update(schema.jobs).where(training).values(state="done")).rowcount
+    assert _settings_table._seen(store) != before
 
 
 def test_sorting_columns_and_statistic_are_in_the_link(app, store):
