@@ -44,22 +44,14 @@ def table(entries: Sequence[ModelEntry]) -> None:
         "accuracy": st.column_config.NumberColumn(
             "accuracy", format="%.0f %%", help="Share of held-out images that it classifies right."
         ),
-<<<<<<< HEAD
         "n": st.column_config.NumberColumn("n", width=45, help="Held-out images that the accuracy was measured on."),
-        "epsilon": st.column_config.NumberColumn("ε", format="%.3g", help="Spent by DP-SGD, at the δ of its recipe."),
-        "classes": st.column_config.NumberColumn("classes", width=55),
-        "input": st.column_config.TextColumn("input", width=68),
-        "runs": st.column_config.NumberColumn("runs", width=45, help="Attacks on it in this store."),
-=======
-        "n": st.column_config.NumberColumn("n", help="Held-out images that the accuracy was measured on."),
         "epsilon": st.column_config.NumberColumn(
             "ε", format="%.3g", help="Spent by DP-SGD, at the δ beside it; the unit is one image, added or removed."
         ),
         "delta": st.column_config.NumberColumn("δ", format="%.3g", help="Of DP-SGD: ε is stated at this δ."),
         "classes": st.column_config.NumberColumn("classes", width=55),
         "input": st.column_config.TextColumn("input", width=68),
-        "runs": st.column_config.NumberColumn("runs", help="Attacks on it in this store."),
->>>>>>> main
+        "runs": st.column_config.NumberColumn("runs", width=45, help="Attacks on it in this store."),
         "made": st.column_config.DatetimeColumn("made", format="D MMM HH:mm", width=90),
     }
     if all(one["epsilon"] is None for one in rows):
@@ -81,17 +73,7 @@ def row(one: ModelEntry) -> dict[str, object]:
     """One model as a row; what is not known is left empty."""
     return {
         "model": link(one),
-<<<<<<< HEAD
-        "accuracy": _known(one.accuracy),
-=======
-        "origin": one.source,
-        "architecture": architecture_words(one),
-        "data set": one.facts.get("dataset"),
-        "input": one.input,
-        "classes": one.classes,
-        "parameters": one.parameters,
         "accuracy": None if _known(one.accuracy) is None else 100 * one.accuracy,
->>>>>>> main
         "n": one.held_out,
         "epsilon": epsilon(one),
         "delta": delta(one),
