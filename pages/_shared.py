@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -48,8 +49,8 @@ STATE_ICONS = {
 
 
 def settings() -> Settings:
-    """The settings of this process, from the environment."""
-    return load_settings()
+    """The settings of this process, from the environment; paths are opened only where visitors may look."""
+    return replace(load_settings(), anywhere=False)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)

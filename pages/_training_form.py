@@ -11,7 +11,7 @@ import streamlit as st
 from core.errors import UserError
 from core.images.dataset import TRAIN, DataChoice
 from core.images.datasets import input_of
-from core.jobs.training import TrainRequest, check_training, submit_training, victim_spec
+from core.jobs.training import TrainRequest, as_started, check_training, submit_training, victim_spec
 from core.models.catalogue import CATALOGUE, Argument, check_spec
 from core.models.sizes import parameter_count
 from core.models.spec import ModelSpec
@@ -73,7 +73,10 @@ def _ready(spec: ModelSpec, choice: DataChoice, recipe: Recipe, count: int) -> N
             "Name of the victim", key="victim_name", bind="query-params", placeholder=spec.architecture
         )
         device = st.selectbox("Device", DEVICES, key="victim_device", bind="query-params", width=140)
-    request = TrainRequest(spec, name.strip() or spec.architecture, choice, recipe, str(device))
+    started = as_started(spec, recipe)
+    if started != spec:
+        st.caption("ImageNet's mean and standard deviation take the place of the data set's: the weights expect them.")
+    request = TrainRequest(started, name.strip() or spec.architecture, choice, recipe, str(device))
     try:
         _check(json.dumps([asdict(request), _shared.settings().home], sort_keys=True, default=str), request)
     except UserError as error:

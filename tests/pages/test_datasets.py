@@ -1,5 +1,7 @@
 """Data sets: cards with the licence first, downloads, one set closely, lists to share, and one's own files."""
 
+import re
+
 import pytest
 
 from core.images.datasets import DATASETS
@@ -126,13 +128,34 @@ def test_a_link_to_no_set_is_one_sentence(app, store, value):
 
 
 @pytest.mark.parametrize("kind", ["folder", "parquet"])
-def test_own_files_that_are_not_there_are_one_sentence(app, store, kind):
+def test_own_files_that_are_not_there_are_one_sentence(app, store, tmp_path, kind):
     test = app(PAGE)
     test.button_group(key="own_kind").set_value(kind).run()
-    test.text_input(key="own_path").set_value("/no/such/place").run()
+    for path in (str(tmp_path / "none"), "/no/such/place"):
+        test.text_input(key="own_path").set_value(path).run()
+        assert not test.exception
+        assert len(test.error) == 1
+        assert path in test.error[0].value.replace("\\", "")
+    assert "name it in SEMSIGHT_FOLDERS" in test.error[0].value.replace("\\", "")
+    assert str(tmp_path) in test.text_input(key="own_path").help.replace("\\", "")
+
+
+def test_no_link_opens_what_is_not_allowed(app, store, tmp_path_factory):
+    closed = class_folder(tmp_path_factory.mktemp("closed") / "pets", {"cats": 4, "dogs": 4})
+    for page, query in (
+        (PAGE, {"set": f"folder:{closed}"}),
+        ("pages/models.py", {"view": "Train a victim", "train_data": "folder", "train_path": str(closed)}),
+        ("pages/audit.py", {"images": "data set", "from_data": "folder", "from_path": str(closed)}),
+    ):
+        test = app(page, **query)
+        assert not test.exception
+        assert any("SEMSIGHT_FOLDERS" in one.value.replace("\\", "") for one in test.error), page
+    test = app("pages/campaigns.py")
+    text = test.text_area(key="campaign_toml").value
+    test.text_area(key="campaign_toml").set_value(re.sub('dataset = ".*"', f'dataset = "folder:{closed}"', text)).run()
     assert not test.exception
-    assert len(test.error) == 1
-    assert "/no/such/place" in test.error[0].value.replace("\\", "")
+    said = " ".join(one.value for one in (*test.error, *test.warning)).replace("\\", "")
+    assert "SEMSIGHT_FOLDERS" in said
 
 
 def test_a_small_set_opens_with_what_there_is(app, store, tmp_path):
