@@ -15,7 +15,7 @@ def test_from_a_trained_model_and_a_data_set_to_the_audit_and_the_form(serve, pa
 
     app = serve(fill)
     page.goto(f"{app.url}/models?model={ids[0]}&annotator=Ana")
-    expect(page.get_by_text("87.5 %", exact=True)).to_be_visible()
+    expect(page.get_by_text("88 %", exact=True)).to_be_visible()
     expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(4)
     with page.expect_download() as card:
         page.get_by_role("button", name="Model card (JSON)").click()
