@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages import _shared
+from pages import _annotator, _shared
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -78,7 +78,7 @@ page = st.navigation(
         ),
     ]
 )
-_shared.annotator_field()
+_annotator.annotator_field()
 _shared.start_runner()
 with _shared.inside_app():
     page.run()

@@ -5,14 +5,15 @@
 
 The plain loop is what the paper's code does: a DataLoader over Pillow images with torchvision's RandomCrop(32, 4),
 RandomHorizontalFlip, ToTensor and Normalize, SGD with Nesterov's momentum, the loss read after every step. Both train
-the same model on the same images in batches of 64, in turn, and the best of the rounds counts. Random pixels: nothing
-here depends on what they show. --ats adds what an ATS policy costs in ours.
+the same model on the same images in batches of 64, in turn; medians of the rounds. Random pixels: nothing here depends
+on what they show. --ats adds what an ATS policy costs in ours.
 """
 
 import argparse
 import platform
 import time
 from dataclasses import replace
+from statistics import median
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from core.models.training.loop import fit
 from core.models.training.recipe import Recipe
 
 BATCH, CLASSES = 64, 100
-STEPS = {"lenet": 60, "convnet": 1, "resnet20-4": 2}  # of a round on a CPU, so that all ends within two minutes
+STEPS = {"lenet": 60, "convnet": 1, "resnet20-4": 2}  # of a round on a CPU, so that all ends within three minutes
 MEAN, STD = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)
 RECIPE = Recipe(epochs=1, batch_size=BATCH)
 
@@ -60,18 +61,20 @@ def main() -> None:
         flag.allow_tf32 = False  # both loops in the same arithmetic
     machine = f"{platform.processor() or platform.machine()}, {options.device}, {options.threads} threads"
     print(f"{machine}, torch {torch.__version__}, batches of {BATCH}, 32×32 px")
-    print("| model | loop | images / s | per CPU second | ratio |\n| --- | --- | ---: | ---: | ---: |")
+    print("| model | loop | images / s | per CPU second | ratio by the clock | by the processor |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
     for name in options.models:
         count = options.images or STEPS.get(name, 3) * BATCH
-        for loop, rate, work, ratio in compare(name, count, options):
-            print(f"| {name} | {loop} | {rate:,.1f} | {work:,.1f} | {ratio:.2f} |", flush=True)
+        for loop, rate, work, faster, cheaper in compare(name, count, options):
+            print(f"| {name} | {loop} | {rate:,.1f} | {work:,.1f} | {faster:.2f} | {cheaper:.2f} |", flush=True)
 
 
-def compare(name: str, count: int, options: argparse.Namespace) -> list[tuple[str, float, float, float]]:
-    """Of each loop: images a second of the clock and of the processor, the best of the rounds, in turn; and the ratio.
+def compare(name: str, count: int, options: argparse.Namespace) -> list[tuple[str, float, float, float, float]]:
+    """Of each loop: images a second of the clock and of the processor, medians of the rounds; and both ratios.
 
-    The ratio is to the plain loop, by the processor's seconds on a CPU (it may be busy with other things), else by the
-    clock. Processes of a DataLoader with workers are not counted.
+    A ratio is to the plain loop of the same round, again the median. The loops take turns and every other round
+    goes backwards, so that what else the machine does meets all alike. The processor's seconds are this process's:
+    those of a GPU or of a DataLoader's workers are not among them.
     """
     spec = ModelSpec(name, CLASSES, mean=MEAN, std=STD)
     draw = np.random.default_rng(0)
@@ -83,15 +86,19 @@ def compare(name: str, count: int, options: argparse.Namespace) -> list[tuple[st
     if options.ats:
         policies = replace(RECIPE, policies="3-1-7+43-18-18")
         loops["SemSight, ATS 3-1-7+43-18-18"] = lambda: ours(spec, images, labels, options, policies)
-    clock, work = dict.fromkeys(loops, 0.0), dict.fromkeys(loops, 0.0)
-    for _ in range(options.rounds):
-        for loop, run in loops.items():
+    clock: dict[str, list[float]] = {loop: [] for loop in loops}
+    work: dict[str, list[float]] = {loop: [] for loop in loops}
+    for number in range(options.rounds):
+        for loop in list(loops)[:: -1 if number % 2 else 1]:
             started, computed = time.perf_counter(), time.process_time()
-            run()
-            clock[loop] = max(clock[loop], count / (time.perf_counter() - started))
-            work[loop] = max(work[loop], count / (time.process_time() - computed))
-    by = work if options.device == "cpu" else clock
-    return [(loop, clock[loop], work[loop], by[loop] / by["plain"]) for loop in loops]
+            loops[loop]()
+            clock[loop].append(count / (time.perf_counter() - started))
+            work[loop].append(count / (time.process_time() - computed))
+
+    def ratio(rates: dict[str, list[float]], loop: str) -> float:
+        return median(own / plain for own, plain in zip(rates[loop], rates["plain"], strict=True))
+
+    return [(loop, median(clock[loop]), median(work[loop]), ratio(clock, loop), ratio(work, loop)) for loop in loops]
 
 
 def ours(spec: ModelSpec, images: np.ndarray, labels: np.ndarray, options: argparse.Namespace, recipe: Recipe) -> None:
@@ -122,8 +129,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=list(STEPS))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--images", type=int, default=0, help="of a round; 0: as many as end within two minutes")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--images", type=int, default=0, help="of a round; 0: as many as end within three minutes")
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--workers", type=int, default=0, help="of the plain loop's DataLoader; the paper's code has 4")
     parser.add_argument("--ats", action="store_true", help="also with ATS policies")
     return parser.parse_args()

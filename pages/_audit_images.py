@@ -16,9 +16,11 @@ from core.models.spec import ModelSpec
 from core.report.seen import seen_words
 from core.storage.artifacts import encode_png
 from pages import _audit_uploads, _data_choice, _shared
-from pages._audit_model import ChosenModel
+from pages._audit_model import FOLLOW, ChosenModel
+from pages._links import obey
 
 DATA_SET, UPLOAD = "data set", "upload"
+IN_ORDER = "in order"  # the first ones of a bundled set
 PREFIX = "from_"  # of the data choice's keys
 MOST_BY_HAND = 64
 SHOWN = 8
@@ -41,10 +43,14 @@ def _bundled(name: str, spec: str, limit: int, seed: int) -> tuple[Prepared, ...
 def choose(model: ChosenModel | None) -> ChosenImages | None:
     """Draw the choice; None until there are images (and a model to prepare them for)."""
     st.subheader("2  Images", anchor=False)
+    usual = usual_source(model)
+    if st.session_state.pop(FOLLOW, False):
+        follow(model)
+    obey(images=usual)
     source = st.segmented_control(
         "Source of images",
         [*SAMPLES, DATA_SET, UPLOAD],
-        default=next(iter(SAMPLES)),
+        default=usual,
         required=True,
         key="images",
         bind="query-params",
@@ -79,17 +85,47 @@ def published() -> list[str]:
     return [name for name in DATASETS if name not in SAMPLES]
 
 
+def usual_source(model: ChosenModel | None) -> str:
+    """Where images come from until someone says otherwise: what the victim was trained on, or the first bundled set."""
+    own = own_data(model)
+    if not own:
+        return next(iter(SAMPLES))
+    return own if own in SAMPLES else DATA_SET
+
+
+def own_data(model: ChosenModel | None) -> str:
+    """The data set that the victim was trained on; "" where it was trained elsewhere."""
+    return "" if model is None or model.trained_on is None else model.trained_on.dataset
+
+
+def follow(model: ChosenModel | None) -> None:
+    """After another victim was picked on the page: its own data set stands there."""
+    own = own_data(model)
+    if not own:
+        return
+    st.session_state["images"] = usual_source(model)
+    if own not in SAMPLES:
+        for key, value in _data_choice.link(PREFIX, own).items():
+            st.session_state[key] = value
+
+
+def _like(model: ChosenModel | None, dataset: str) -> DataChoice | None:
+    """What the victim was trained on, where it is this data set."""
+    return model.trained_on if model is not None and own_data(model) == dataset else None
+
+
 def _of_data_set(model: ChosenModel | None) -> ChosenImages | None:
     """A data set that is there, a folder or a Parquet file: what is drawn of it, or a fixed list."""
-    found = _data_choice.source(PREFIX, names=published())
+    own = own_data(model)
+    found = _data_choice.source(PREFIX, names=published(), own="" if own in SAMPLES else own)
     if found is None:
         return None
-    choice = _data_choice.chosen(PREFIX, found, part=True, count=SHOWN)
-    if choice is None:
-        return None
-    seen = model.trained_on if model else None
-    if seen is not None and seen.dataset == choice.dataset and not choice.names:  # what this victim's training held out
-        choice = replace(choice, split_seed=seen.split_seed, held_out=seen.held_out)
+    choice = _data_choice.chosen(PREFIX, found, part=True, count=SHOWN, like=_like(model, found.name))
+    return None if choice is None else _taken(found, choice, model)
+
+
+def _taken(found: _data_choice.Opened, choice: DataChoice, model: ChosenModel | None) -> ChosenImages | None:
+    """The choice's images for the model; UserError for a choice that cannot be met, or is too large for one attack."""
     places = _data_choice.places(found, choice)
     if len(places) > MOST_IMAGES:
         raise UserError(
@@ -108,10 +144,25 @@ def _drawn(folder: str, fingerprint: str, choice: DataChoice, spec: str) -> tupl
 
 
 def _samples(name: str, model: ChosenModel | None) -> ChosenImages | None:
+    """A bundled set: in its own order, drawn, or by a list; drawn of the held-out part where the victim knows it."""
     sample = SAMPLES[name]
     st.caption(_shared.plain(sample.summary))
+    found = _data_choice.opened(name)
+    if found is None:
+        return None
+    like = _like(model, name)
+    ways = [_data_choice.DRAWN, _data_choice.LISTED]
+    ways.insert(0 if like is None else 1, IN_ORDER)
+    prefix = "pick_" if like is None else "own_"  # two widgets, as they start at two values
+    choice = _data_choice.chosen(
+        prefix, found, part=True, count=SHOWN, like=like, ways=ways, count_key=f"{prefix}count"
+    )
+    if choice is not None:
+        return _taken(found, choice, model)
+    if st.session_state.get(f"{prefix}by") == _data_choice.LISTED:
+        return None
     limit = st.number_input(
-        f"How many of {sample.count}", 1, sample.count, min(8, sample.count), key="count", bind="query-params"
+        f"How many of {sample.count}", 1, sample.count, min(SHOWN, sample.count), key="count", bind="query-params"
     )
     if model is None:
         return None
@@ -125,6 +176,8 @@ def missing(model: bool = True) -> str:
         return "upload at least one image"
     if st.session_state.get("images") == DATA_SET and model:
         return "choose a data set that is here, and what of it"
+    if model and _data_choice.LISTED in (st.session_state.get("pick_by"), st.session_state.get("own_by")):
+        return "give a list of images"
     return ""
 
 
@@ -145,9 +198,23 @@ def _labels(found: ChosenImages, spec: ModelSpec) -> ChosenImages:
         return replace(found, prepared=draw_labels(found.prepared, spec, int(seed)))
     if way == "by hand":
         return replace(found, prepared=_by_hand(found.prepared, spec))
-    if any(image.label_source == "drawn" for image in found.prepared):
-        st.caption("The data set's classes do not fit this model: labels are drawn.")
+    drawn = sum(image.label_source == "drawn" for image in found.prepared)
+    if drawn:
+        which = "the labels" if drawn == len(found.prepared) else f"{drawn} of {len(found.prepared)} labels"
+        st.warning(
+            f"The classes of {_shared.plain(found.dataset)} do not fit this victim, which tells {_classes_of(spec)} "
+            f"apart: {which} are drawn by chance. Take images of its own classes, or give labels by hand.",
+            icon=":material/warning:",
+        )
     return found
+
+
+def _classes_of(spec: ModelSpec) -> str:
+    names = spec.class_names[:3]
+    if not names:
+        return f"{_shared.count(spec.num_classes)} classes"
+    more = ", …" if spec.num_classes > len(names) else ""
+    return f"{_shared.count(spec.num_classes)} classes ({_shared.plain(', '.join(names))}{more})"
 
 
 def _by_hand(prepared: tuple[Prepared, ...], spec: ModelSpec) -> tuple[Prepared, ...]:

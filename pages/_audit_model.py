@@ -17,6 +17,7 @@ from core.names import safe_name
 from pages import _shared
 
 SHOWN_LAYERS = 200
+FOLLOW = "images_follow"  # in the session: another victim was picked on the page, whose own images shall stand there
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def choose() -> ChosenModel | None:
         required=True,
         key="from",
         bind="query-params",
+        on_change=follow,
         label_visibility="collapsed",
     )
     if source == "trained":
@@ -58,6 +60,11 @@ def choose() -> ChosenModel | None:
 
         return _audit_trained.choose()
     return _preset() if source == "preset" else _upload()
+
+
+def follow() -> None:
+    """Callback of a widget that picks a victim."""
+    st.session_state[FOLLOW] = True
 
 
 def _preset() -> ChosenModel:

@@ -8,7 +8,7 @@ from core.report.models import PRESET, TRAINED, ModelEntry, zoo
 from core.report.seen import as_choice
 from core.report.training import training
 from pages import _models_zoo, _shared, _training_watch
-from pages._audit_model import ChosenModel, spec_line
+from pages._audit_model import ChosenModel, follow, spec_line
 
 KEY = "victim"  # in the link: the number of the model
 PICKED = "victim_picked"
@@ -30,20 +30,26 @@ def choose() -> ChosenModel | None:
         )
     if PICKED not in st.session_state and asked in found:
         st.session_state[PICKED] = asked
-    picked = st.selectbox("Trained victim", list(found), key=PICKED, format_func=lambda one: words(found[one]))
+    picked = st.selectbox(
+        "Trained victim", list(found), key=PICKED, format_func=lambda one: words(found[one]), on_change=follow
+    )
     st.query_params[KEY] = picked  # by number: a bound list would put its label, accuracy and all, into the link
     return _chosen(found[picked])
 
 
 def words(one: ModelEntry) -> str:
     """A model with what sets it apart from its likes."""
-    held = "" if one.accuracy is None else f", {100 * one.accuracy:.1f} % right"
+    held = "" if one.accuracy is None else f", {_shared.percent(one.accuracy, one.held_out)} right"
     return f"{one.id}: {one.name}{held}" + ("" if one.source == TRAINED else f" ({one.source})")
 
 
 def _chosen(one: ModelEntry) -> ChosenModel:
     number = int(one.id or 0)
-    accuracy = "not measured" if one.accuracy is None else f"{100 * one.accuracy:.1f} % of {one.held_out} images"
+    accuracy = (
+        "not measured"
+        if one.accuracy is None
+        else f"{_shared.percent(one.accuracy, one.held_out)} of {one.held_out} images"
+    )
     spent = _models_zoo.epsilon(one)
     private = f" ε = {_shared.number(spent)}." if spent is not None else ""
     st.caption(f"{spec_line(one.spec)} Held-out accuracy: {_shared.plain(accuracy)}.{private}")

@@ -1,8 +1,11 @@
 """A plan before it is launched: what it asks for in words, its time and its disk."""
 
+from itertools import islice
+
 import streamlit as st
 
-from core.campaigns.plan import ASK_ABOVE, Campaign, Setting, count
+from core.campaigns.grid import count, settings_of
+from core.campaigns.plan import ASK_ABOVE, Campaign
 from core.campaigns.resolve import Resolved, resolve
 from core.jobs.campaign_requests import check_campaign
 from core.report.campaign_estimate import estimate_campaign
@@ -25,7 +28,7 @@ def resolved(plan: Campaign) -> dict[str, Resolved]:
     return _resolved(repr(plan), plan, str(_shared.settings().home))
 
 
-def words(plan: Campaign, settings: tuple[Setting, ...]) -> None:
+def words(plan: Campaign, number: int) -> None:
     """The grid as a sentence, and its settings behind it."""
     trained = [victim for victim in plan.victims if victim.trained]
     parts = [
@@ -36,11 +39,11 @@ def words(plan: Campaign, settings: tuple[Setting, ...]) -> None:
         _list("attack", [one.name for one in plan.attacks]),
     ]
     st.markdown(f"**{_shared.plain(plan.name)}**: {' × '.join(part for part in parts if part)}")
-    with st.expander(f"Its {_shared.count(len(settings))} settings"):
-        for one in settings[:SHOWN]:
+    with st.expander(f"Its {_shared.count(number)} setting{'' if number == 1 else 's'}"):
+        for one in islice(settings_of(plan), SHOWN):
             st.caption(f"{one.position + 1}. {_shared.plain(one.title)}")
-        if len(settings) > SHOWN:
-            st.caption(f"… and {_shared.count(len(settings) - SHOWN)} more.")
+        if number > SHOWN:
+            st.caption(f"… and {_shared.count(number - SHOWN)} more.")
 
 
 def time(plan: Campaign, found: dict[str, Resolved]) -> None:

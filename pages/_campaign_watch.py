@@ -4,13 +4,15 @@ import streamlit as st
 
 from core.errors import UserError
 from core.jobs.campaigns import ask_campaign
-from core.report.campaigns import CampaignView, SettingRow, campaign, elapsed
+from core.report.campaigns import CampaignRow, CampaignView, SettingRow, campaign, campaigns, elapsed
 from core.report.runs import changes
 from pages import _shared
 
 PAGE = "pages/campaigns.py"
 POLL_SECONDS = 2.0
 SHOWN = 100  # settings in the list at once
+LISTED = 20  # campaigns in the history
+COMPUTING = ("training", "attacking", "scoring")
 ICONS = {
     "waiting": ":gray-badge[:material/schedule: waiting]",
     "training": ":primary-badge[:material/model_training: training]",
@@ -48,6 +50,42 @@ def results(view: CampaignView) -> None:
     _settings_table.draw(_shared.get_store(), campaign=view.row.id, page=PAGE, title="Campaigns")
 
 
+def history() -> None:
+    """All campaigns, newest first; redrawn by itself while one of them lives."""
+    st.subheader("Campaigns in this store", anchor=False)
+    found = _listed()
+    if not found:
+        st.caption("None yet. The mini study above takes minutes and uses pictures that come with SemSight.")
+        return
+    st.session_state["campaigns_live"] = live = any(row.live for row in found)
+    st.fragment(_history, run_every=POLL_SECONDS if live else None)()
+
+
+def _history() -> None:
+    found = _listed()
+    if st.session_state.get("campaigns_live") and not any(row.live for row in found):
+        st.rerun()
+    for row in found:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(
+                f"{_shared.state_badge(row.state)} Campaign {row.id}: {_shared.plain(row.title)}", width="stretch"
+            )
+            st.caption(f"{row.ended} of {row.settings} settings ended, {_shared.when(row.created)}")
+            st.page_link(PAGE, label="Open", query_params={"campaign": str(row.id)})
+
+
+def _listed() -> list[CampaignRow]:
+    """The newest campaigns; read anew only where the store changed since they were read."""
+    store = _shared.get_store()
+    now = (str(store.settings.home), changes(store, ("jobs", "scores")))
+    kept = st.session_state.get("campaigns_listed")
+    if kept is None or kept[0] != now:
+        kept = (now, campaigns(store, limit=LISTED))
+        st.session_state["campaigns_listed"] = kept
+    rows: list[CampaignRow] = kept[1]
+    return rows
+
+
 def _panel(campaign_id: int) -> None:
     view = _view(campaign_id)
     if st.session_state.get("campaign_live") and not view.row.live:
@@ -63,7 +101,7 @@ def _panel(campaign_id: int) -> None:
         _buttons(view)
         with st.expander(f"Settings: {_counts(view)}", expanded=row.live or len(view.settings) <= 20):
             for one in view.settings[:SHOWN]:
-                _setting(one)
+                _setting(one, halted=row.state == "paused")
             if len(view.settings) > SHOWN:
                 st.caption(f"… and {_shared.count(len(view.settings) - SHOWN)} more; the table below has them all.")
 
@@ -83,18 +121,32 @@ def _view(campaign_id: int) -> CampaignView:
 def _bar(view: CampaignView) -> str:
     ended = sum(one.state in ("done", "failed") for one in view.settings)
     text = f"{100 * view.share:.0f} %, {ended} of {len(view.settings)} settings ended"
+    if view.row.state == "paused":
+        still = sum(one.state in COMPUTING for one in view.settings)
+        return f"{text}; paused" + (f", {still} of them still at work" if still else "")
+    if view.row.live and not _shared.runner_lives():
+        return f"{text}; the runner is being started{'' if view.row.started is None else ' again'}"
     if view.row.state == "queued":
         return f"{text}; waiting for the runner"
-    if view.row.state == "paused":
-        return f"{text}; paused"
     if not view.row.live:
         return f"{text}; took {_shared.seconds(elapsed(view.row))}"
-    left = "measuring the pace" if view.left is None else f"about {_shared.seconds(view.left)} left"
-    return f"{text}, {left}"
+    if view.left is None:
+        return f"{text}; the time left is known after the first one"
+    return f"{text}, about {_shared.seconds(view.left)} left"
 
 
 def _counts(view: CampaignView) -> str:
-    return ", ".join(f"{number} {state}" for state, number in view.counts.items())
+    halted = view.row.state == "paused"
+    return ", ".join(f"{number} {_still(state, halted)}" for state, number in view.counts.items())
+
+
+def _still(state: str, halted: bool) -> str:
+    """A setting's state; in a paused campaign what is computed says that it has not stopped yet."""
+    return f"still {state}" if halted and state in COMPUTING else state
+
+
+def _badge(state: str, halted: bool) -> str:
+    return ICONS[state].replace(f" {state}]", f" {_still(state, halted)}]")
 
 
 def _buttons(view: CampaignView) -> None:
@@ -105,17 +157,22 @@ def _buttons(view: CampaignView) -> None:
         if row.state == "paused":
             st.button("Resume", key="campaign_run", icon=":material/play_arrow:", on_click=ask, args=(row.id, "run"))
         else:
+            if view.counts.get("paused"):  # a job of it, as the runner does on a full disk
+                st.button(
+                    "Resume", key="campaign_run", icon=":material/play_arrow:", on_click=ask, args=(row.id, "run")
+                )
             st.button("Pause", key="campaign_pause", icon=":material/pause:", on_click=ask, args=(row.id, "pause"))
         st.button("Cancel", key="campaign_cancel", icon=":material/close:", on_click=ask, args=(row.id, "cancel"))
 
 
-def _setting(one: SettingRow) -> None:
+def _setting(one: SettingRow, halted: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"{ICONS[one.state]} {one.position + 1}. {_shared.plain(one.title)}", width="stretch")
+        st.markdown(f"{_badge(one.state, halted)} {one.position + 1}. {_shared.plain(one.title)}", width="stretch")
         if one.state in ("training", "attacking"):
             st.caption(f"{100 * one.share:.0f} %")
         if one.run is not None:
             page = _shared.RUN_PAGE if one.state in ("done", "scoring") else _shared.AUDIT_PAGE
             st.page_link(page, label=f"Run {one.run}", query_params={"run": str(one.run)})
     if one.why:
-        st.caption(f":material/error: {_shared.plain(one.why)}")
+        icon = "pause" if one.state == "paused" else "error"
+        st.caption(f":material/{icon}: {_shared.plain(one.why)}")

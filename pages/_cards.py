@@ -11,7 +11,7 @@ from core.labels.inline import answer_inline
 from core.labels.protocols import PROTOCOLS
 from core.report.names import NEAREST, nearest_words, without_loss
 from core.report.records import Card
-from pages import _shared
+from pages import _annotator, _shared
 from pages._pictures import ORIGINAL_WORDS, made_figure, map_figure, original_figure
 from pages._scores import beside_html, scores_html
 from pages._shared import number
@@ -114,7 +114,7 @@ def store_answer(reconstruction: int) -> None:
     """Callback of a card: store the answer at once, not blind (the original is in view); deselecting takes it back."""
     given = st.session_state.get(answer_key(reconstruction))
     try:
-        answer_inline(_shared.get_store(), reconstruction, _shared.current_annotator(), given)
+        answer_inline(_shared.get_store(), reconstruction, _annotator.current_annotator(), given)
     except UserError as error:
         st.session_state[answer_key(reconstruction)] = None
         st.toast(_shared.plain(str(error)), icon=":material/error:")

@@ -12,7 +12,7 @@ from core.report.maps import KINDS
 from core.report.names import short_name
 from core.report.records import DIFFERENCE, LABELS, OTHER_SORTS, Query
 from core.report.references import REFERENCE_WORDS
-from pages import _shared
+from pages import _annotator, _shared
 from pages._cards import Look
 
 PAGE_SIZE = {"cards": 12, "table": 25}
@@ -211,7 +211,7 @@ def asked(run_id: int, choices: Choices) -> Query:
         sort=state.get("sort") or "target",
         descending=state.get("order") == "descending",
         label=state.get("label") or "any",
-        annotator=_shared.current_annotator(),
+        annotator=_annotator.current_annotator(),
         filter_metric=(state.get("by") or "") if choices.names else "",
         least=state.get("least"),
         most=state.get("most"),

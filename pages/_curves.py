@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from core.models.training.privacy import CURVE_NOTE
 from core.models.training.progress import EpochRow
 from pages._shared import number, percent
 
@@ -36,6 +37,8 @@ def curves(rows: Sequence[EpochRow], *, early: bool = False) -> None:
     panels = [ACCURACY, NORM] if early else [LOSS, ACCURACY, NORM, RATE]
     if not early and any(row.epsilon is not None for row in rows):
         panels.append(EPSILON)
+    if any(row.epsilon is not None for row in rows):
+        st.caption(CURVE_NOTE)
     with st.grid(2, min_column_width=300):
         for panel in panels:
             draw(rows, panel)

@@ -1,5 +1,6 @@
 """Which images: a data set, a folder or a Parquet file, and what of it. For the training form, samples and audits."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from core.images.datasets import DATASETS, is_here, open_dataset
 from core.images.sampling import choose, read_list
 from core.storage.artifacts import encode_png
 from pages import _shared
+from pages._links import obey
 
 FOLDER, PARQUET = "folder", "parquet"
 FILES = {FOLDER: "a folder of class folders", PARQUET: "a Parquet file of images"}
@@ -35,12 +37,16 @@ class Opened:
     dataset: DataSet
 
 
-def source(prefix: str, label: str = "Data set", names: Sequence[str] | None = None) -> Opened | None:
+def source(prefix: str, label: str = "Data set", names: Sequence[str] | None = None, own: str = "") -> Opened | None:
     """Pick a data set, a folder or a file and open it; None, with the reason said, where that cannot be.
 
-    prefix: of the widgets' keys, which are in the link. names: the data sets offered; all where it is None.
+    prefix: of the widgets' keys, which are in the link. names: the data sets offered; all where it is None. own: the
+    data set that stands there until another one is picked.
     """
-    offered = [*(bundled_first() if names is None else names), *FILES]
+    offered = offers(names, own)
+    obey(**{f"{prefix}data": offered[0]})
+    if own:
+        _remember(link(prefix, own), but=f"{prefix}data")
     name = str(st.selectbox(label, offered, key=f"{prefix}data", bind="query-params"))
     if name in FILES:
         path = st.text_input(
@@ -62,6 +68,23 @@ def source(prefix: str, label: str = "Data set", names: Sequence[str] | None = N
         st.caption(f"**{_shared.plain(record.title)}**: {_shared.plain(record.summary)}")
         name = variant(prefix, name)
     return opened(name)
+
+
+def offers(names: Sequence[str] | None, own: str = "") -> list[str]:
+    """What is offered, in order: the victim's own, those that are on this machine, the others, and files."""
+    every = [*(bundled_first() if names is None else names), *FILES]
+    first = own.partition(":")[0]
+    settings = _shared.settings()
+    rank = {name: 0 if name == first else 1 if name in FILES or is_here(name, settings) else 2 for name in every}
+    files_last = {name: (name in FILES and rank[name] > 0) for name in every}
+    return sorted(every, key=lambda name: (files_last[name], rank[name]))
+
+
+def _remember(wanted: dict[str, str], but: str) -> None:
+    """Where neither link nor session says otherwise, have widgets that start empty start at these values."""
+    for key, value in wanted.items():
+        if key != but and key not in st.session_state and key not in st.query_params:
+            st.session_state[key] = value
 
 
 def bundled_first() -> list[str]:
@@ -120,20 +143,33 @@ def _not_there(name: str) -> None:
         st.page_link("pages/datasets.py", label="Get it", query_params={"set": name})
 
 
-def chosen(prefix: str, found: Opened, *, part: bool, count: int | None) -> DataChoice | None:
+def chosen(
+    prefix: str,
+    found: Opened,
+    *,
+    part: bool,
+    count: int | None,
+    like: DataChoice | None = None,
+    ways: Sequence[str] = (DRAWN, LISTED),
+    count_key: str = "",
+) -> DataChoice | None:
     """A draw or a fixed list, as the person likes; None while there is no list yet. Raises UserError.
 
-    part: whether to ask for the part; else it is the training part. count: what stands there at first; None: every
-    image. All but a list is in the link.
+    part: whether to ask for the part; else it is the training part. count: images where nobody says how many, or as
+    many as there are; None: every image. like: what the victim was trained on, whose seed, split and classes count
+    until others are given. ways: the first one stands there at first; each is DRAWN, LISTED or the caller's own, which
+    gives None. All but a list is in the link.
     """
     taken = TRAIN
     with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
         way = st.segmented_control(
-            "Chosen by", [DRAWN, LISTED], default=DRAWN, required=True, key=f"{prefix}by", bind="query-params"
+            "Chosen by", list(ways), default=ways[0], required=True, key=f"{prefix}by", bind="query-params"
         )
         if part and way == DRAWN:
             taken = _part(prefix)
-    return by_list(prefix, found) if way == LISTED else _drawn(prefix, found, taken, count)
+    if way == LISTED:
+        return by_list(prefix, found)
+    return _drawn(prefix, found, taken, count, like, count_key or f"{prefix}count") if way == DRAWN else None
 
 
 def _part(prefix: str) -> str:
@@ -150,12 +186,24 @@ def _part(prefix: str) -> str:
     return PART_WORDS[str(picked)]
 
 
-def _drawn(prefix: str, found: Opened, part: str, count: int | None) -> DataChoice:
+def _drawn(
+    prefix: str, found: Opened, part: str, count: int | None, like: DataChoice | None, count_key: str
+) -> DataChoice:
     """Classes, count, images of each class and the seed."""
-    classes = _classes(prefix, found.dataset.classes)
+    usual = like or DataChoice(found.name)
+    classes = _classes(prefix, found.dataset.classes, usual.classes)
+    each = st.session_state.get(f"{prefix}each")
+    there = available(found, part, classes, int(each) if isinstance(each, int | float) and each >= 1 else None)
+    first = None if count is None else max(1, min(count, there))
     with st.grid(3, min_column_width=130):
         total = st.number_input(
-            "Images in all", 1, None, count, key=f"{prefix}count", bind="query-params", placeholder="every one"
+            "Images in all",
+            1,
+            None,
+            None,
+            key=count_key,
+            bind="query-params",
+            placeholder="every one" if first is None else f"{first} of {_shared.count(there)}",
         )
         each = st.number_input(
             "Of each class", 1, None, None, key=f"{prefix}each", bind="query-params", placeholder="as they come"
@@ -164,35 +212,48 @@ def _drawn(prefix: str, found: Opened, part: str, count: int | None) -> DataChoi
             "Seed of the draw",
             0,
             2**31 - 1,
-            0,
+            None,
             key=f"{prefix}draw",
             bind="query-params",
+            placeholder=str(usual.seed) + (", as the training" if like is not None else ""),
             help="The same seed draws the same images, for ever.",
         )
     return DataChoice(
         dataset=found.name,
         part=part,
-        count=None if total is None else int(total),
+        count=first if total is None else int(total),
         per_class=None if each is None else int(each),
         classes=classes,
-        seed=int(seed),
+        seed=usual.seed if seed is None else int(seed),
+        split_seed=usual.split_seed,
+        held_out=usual.held_out,
     )
 
 
-def _classes(prefix: str, names: Sequence[str]) -> tuple[str, ...]:
-    """The classes to keep; none named: all of them."""
+def available(found: Opened, part: str, classes: tuple[str, ...], each: int | None = None) -> int:
+    """How many images a draw may take: of this part and these classes, at most `each` of one class."""
+    held = _held_by_class(found.name, found.dataset.fingerprint, part, found.dataset)
+    wanted = [number for name, number in held.items() if not classes or name in classes]
+    return sum(number if each is None else min(number, each) for number in wanted)
+
+
+@st.cache_data(show_spinner=False, max_entries=32)
+def _held_by_class(name: str, fingerprint: str, part: str, _dataset: DataSet) -> dict[str, int]:
+    """Images of each class in a part; without a published split, any seed gives parts of the same sizes."""
+    numbers = Counter(entry.label for entry in _dataset.entries if entry.part == part)
+    return {title: numbers[label] for label, title in enumerate(_dataset.classes)}
+
+
+def _classes(prefix: str, names: Sequence[str], usual: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The classes to keep; none named: the usual ones, or else all of them."""
+    every = f"the victim's {len(usual)}" if usual else f"all {_shared.count(len(names))}"
     if len(names) <= MOST_LISTED:
-        picked = st.multiselect(
-            "Classes", list(names), key=f"{prefix}only", bind="query-params", placeholder=f"all {len(names)}"
-        )
-        return tuple(picked)
+        picked = st.multiselect("Classes", list(names), key=f"{prefix}only", bind="query-params", placeholder=every)
+        return tuple(picked) or usual
     text = st.text_input(
-        "Classes, by name, with commas between them",
-        key=f"{prefix}named",
-        bind="query-params",
-        placeholder=f"all {_shared.count(len(names))}",
+        "Classes, by name, with commas between them", key=f"{prefix}named", bind="query-params", placeholder=every
     )
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    return tuple(part.strip() for part in text.split(",") if part.strip()) or usual
 
 
 def by_list(prefix: str, found: Opened) -> DataChoice | None:

@@ -15,7 +15,7 @@ from core.report.people import everyones
 from core.report.records import Card, Query
 from core.report.references import REFERENCE_WORDS
 from core.report.views import answers_of, beside_cards, neighbours, run_metrics
-from pages import _shared
+from pages import _annotator, _shared
 from pages._cards import (
     Look,
     answer_field,
@@ -165,7 +165,7 @@ def link(card: Card) -> None:
 def _address(card: Card) -> str:
     """The address that reopens this view, with order, filter and all else that the page goes by, for another reader."""
     base = (st.context.url or "").split("?")[0]
-    words = {name: st.query_params.get_all(name) for name in st.query_params if name != _shared.NAME_KEY}
+    words = {name: st.query_params.get_all(name) for name in st.query_params if name != _annotator.NAME_KEY}
     words |= {"run": [str(card.run)], "reconstruction": [str(card.reconstruction)]}
     if card.reference != "attacked":
         words["reference"] = [REFERENCE_WORDS[card.reference]]

@@ -11,7 +11,7 @@ from core.metrics.registry import directions
 from core.report.elsewhere import MEANING, metric_table, people_table, settings_words
 from core.statistics.human_table import correlate_table
 from core.storage.store import Store
-from pages._links import link_errors
+from pages._links import or_usual
 from pages._shared import query_number, user_errors
 
 RESAMPLES = 1000  # as `python -m core correlate`
@@ -36,14 +36,11 @@ def made_elsewhere(store: Store) -> None:
             st.session_state["table"] = import_table(store, file.name, file.getvalue(), directions=directions())
             st.session_state["table_taken"] = file.file_id
         tables = {table.id: table for table in imported(store)}
-    with link_errors("pages/correlations.py", "Correlations"):
-        asked = query_number("table")
-        if asked is not None and asked not in tables:
-            raise UserError(f"There is no imported table {asked}; pick one from the list or upload it again.")
+    asked = or_usual(lambda: _asked(tables), 0)
     if not tables:
         return
     with user_errors():
-        st.session_state.setdefault("table", asked or 0)
+        st.session_state.setdefault("table", asked)
         names = {0: "none"} | {one.id: f"{one.id}: {one.name} ({one.rows} rows)" for one in tables.values()}
         with st.container(horizontal=True, vertical_alignment="bottom"):
             picked = st.selectbox("Table", list(names), key="table", format_func=lambda one: names[one])
@@ -54,6 +51,14 @@ def made_elsewhere(store: Store) -> None:
         keep_link(table=str(picked or ""))
         if picked:
             show_table(cached_table(store, store.settings.database_url, picked, RESAMPLES if resampled else 0))
+
+
+def _asked(tables: Mapping[int, Any]) -> int:
+    """The table that the link names, 0 for none; UserError for one that is not there."""
+    asked = query_number("table")
+    if asked is not None and asked not in tables:
+        raise UserError(f"There is no imported table {asked}; pick one from the list or upload it again.")
+    return asked or 0
 
 
 def show_table(result: Mapping[str, Any]) -> None:

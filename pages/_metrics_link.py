@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from core.registry import look_up
+from pages._links import or_usual
 
 PREFIX, SEEN = "guide_", "guide_seen_"  # of the widgets' keys, and of what the link last said
 
@@ -20,18 +21,20 @@ def key(name: str) -> str:
 
 
 def take(name: str, options: Sequence[str], default: str, kind: str, also: Mapping[str, str] | None = None) -> None:
-    """Set the widget from the link where that is new, else leave it as chosen; UserError where it names no option.
+    """Set the widget from the link where that is new, else leave it as chosen; say so where it names no option.
 
     also: other words for some options.
     """
     said = st.query_params.get(name, "")
+    meant = (also or {}).get(said, said)
+    if said and or_usual(lambda: look_up({one: one for one in options}, meant, kind), None) is None:
+        meant = ""
     chosen = st.session_state.get(key(name))
-    asked = said if said and said != st.session_state.get(SEEN + name) else chosen or said or default
-    asked = (also or {}).get(asked, asked)
-    look_up(dict.fromkeys(options), asked, kind)
-    st.session_state[key(name)] = asked
+    new = meant and said != st.session_state.get(SEEN + name)
+    st.session_state[key(name)] = meant if new else chosen or meant or default
     st.session_state[SEEN + name] = said
-    keep(name, default)
+    if meant or not said:  # else the address stays as it is, and the sentence with it, until something is chosen
+        keep(name, default)
 
 
 def keep(name: str, default: str = "") -> None:

@@ -40,11 +40,10 @@ def show(entry: ModelEntry) -> None:
 
 def figures(entry: ModelEntry) -> None:
     """Accuracy with n, size, ε, runs."""
-    held = "–" if entry.accuracy is None or entry.accuracy != entry.accuracy else f"{100 * entry.accuracy:.1f} %"
     with st.grid(4, min_column_width=150):
         st.metric(
             "Held-out accuracy",
-            held,
+            _shared.percent(entry.accuracy, entry.held_out),
             delta=f"of {_shared.count(entry.held_out)} images" if entry.held_out else "not measured",
             delta_color="off",
             delta_arrow="off",
@@ -71,8 +70,9 @@ def figures(entry: ModelEntry) -> None:
 
 def delta_words(entry: ModelEntry) -> str:
     """δ, beside ε: one says nothing without the other."""
-    delta = (entry.facts.get("recipe") or {}).get("dp_delta")
-    return "one image is the unit" if delta is None else f"δ = {delta:g}, unit: one image"
+    delta, rate = _models_zoo.delta(entry), entry.facts.get("sampling_rate")
+    drawn = "" if rate is None else f"q {_shared.number(rate)}, "
+    return ("" if delta is None else f"at δ {delta:g}, ") + f"{drawn}unit: one image"
 
 
 def actions(entry: ModelEntry) -> None:

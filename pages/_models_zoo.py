@@ -38,15 +38,18 @@ def table(entries: Sequence[ModelEntry]) -> None:
         "model": st.column_config.LinkColumn("model", display_text=r"#(.*)$", width=310),
         "parameters": st.column_config.NumberColumn("parameters", format="localized"),
         "accuracy": st.column_config.NumberColumn(
-            "accuracy", format="percent", help="Share of held-out images that it classifies right."
+            "accuracy", format="%.0f %%", help="Share of held-out images that it classifies right."
         ),
         "n": st.column_config.NumberColumn("n", help="Held-out images that the accuracy was measured on."),
-        "epsilon": st.column_config.NumberColumn("ε", format="%.3g", help="Spent by DP-SGD, at the δ of its recipe."),
+        "epsilon": st.column_config.NumberColumn(
+            "ε", format="%.3g", help="Spent by DP-SGD, at the δ beside it; the unit is one image, added or removed."
+        ),
+        "delta": st.column_config.NumberColumn("δ", format="%.3g", help="Of DP-SGD: ε is stated at this δ."),
         "runs": st.column_config.NumberColumn("runs", help="Attacks on it in this store."),
         "made": st.column_config.DatetimeColumn("made", format="D MMM HH:mm"),
     }
     if all(one["epsilon"] is None for one in rows):
-        rows = [{name: value for name, value in one.items() if name != "epsilon"} for one in rows]
+        rows = [{name: value for name, value in one.items() if name not in ("epsilon", "delta")} for one in rows]
     st.dataframe(
         rows, hide_index=True, column_config=config, placeholder="–", height="content" if len(rows) < 20 else 640,
         alt=f"{len(rows)} models with their origin, size, accuracy and runs",
@@ -70,9 +73,10 @@ def row(one: ModelEntry) -> dict[str, object]:
         "input": one.input,
         "classes": one.classes,
         "parameters": one.parameters,
-        "accuracy": _known(one.accuracy),
+        "accuracy": None if _known(one.accuracy) is None else 100 * one.accuracy,
         "n": one.held_out,
         "epsilon": epsilon(one),
+        "delta": delta(one),
         "runs": len(one.runs),
         "made": None if one.created is None else datetime.fromtimestamp(one.created),
     }
@@ -106,6 +110,12 @@ def architecture_words(one: ModelEntry) -> str:
 def epsilon(one: ModelEntry) -> float | None:
     """ε that its training spent; None where it was not trained with DP-SGD."""
     found = one.facts.get("epsilon")
+    return None if found is None else float(found)
+
+
+def delta(one: ModelEntry) -> float | None:
+    """δ at which its ε is stated; None where it was not trained with DP-SGD."""
+    found = None if epsilon(one) is None else (one.facts.get("recipe") or {}).get("dp_delta")
     return None if found is None else float(found)
 
 

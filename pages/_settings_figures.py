@@ -6,11 +6,12 @@ import streamlit as st
 
 from core.errors import UserError
 from core.report.frames import spread_out
+from core.report.groups import two_measures
 from core.report.settings_records import PEOPLE, SHARE, SettingColumn, SettingRow, SettingsTable, value_of
 from core.statistics.few import RankTest
 from pages._elsewhere import keep_link
 from pages._plot import Axis, Trace, plot
-from pages._shared import LABEL_PAGE, image_url, metric_label, number, plain
+from pages._shared import LABEL_PAGE, image_url, metric_label, number, percent, plain
 
 PLOT = "settings_plot"
 
@@ -94,11 +95,12 @@ def plot_panel(table: SettingsTable, least: int) -> None:
     by_name = {one.name: one for one in table.columns}
     names = [one.name for one in columns]
     seconds = [*(PEOPLE if answered else ()), *names]
-    default = table.against if answered else names[min(1, len(names) - 1)]
+    across, up = two_measures(one.name for one in columns if one.kind == "metric") or (names[0], names[-1])
+    default = table.against if answered else up
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        first = _pick("Measure →", "x", names, names[0], by_name)
+        first = _pick("Measure →", "x", names, across, by_name)
         second = _pick("against ↑", "y", seconds, default, by_name)
-    keep_link(x="" if first == names[0] else first, y="" if second == default else second)
+    keep_link(x="" if first == across else first, y="" if second == default else second)
     _draw(table, rows, by_name[first], by_name[second])
 
 
@@ -145,7 +147,7 @@ def _axis(column: SettingColumn) -> Axis:
 
 def _said(column: SettingColumn, value: float) -> str:
     if column.kind == "people":
-        return f"{column.title} {100 * value:.0f} %"
+        return f"{column.title} {percent(value)}"
     return f"{column.title} {number(value)} {column.unit}".rstrip()
 
 

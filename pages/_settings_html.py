@@ -16,8 +16,10 @@ from core.report.settings_records import (
     set_of,
     value_of,
 )
-from core.report.verdict import Verdict
-from pages._shared import NAME_KEY, image_url, metric_label, number, percent
+from core.report.settings_words import epsilon_words
+from core.report.verdict_records import Verdict
+from pages._annotator import NAME_KEY
+from pages._shared import image_url, metric_label, number, percent
 
 SIDE = 32  # CSS pixels of a picture in a row
 STATE_WORDS = {
@@ -30,6 +32,11 @@ STATE_WORDS = {
     "failed": "✕ failed",
     "cancelled": "✕ cancelled",
 }
+KEY = (
+    "Small number: rank, 1 leaks most; equal values share a place. ↑ ↓: the end that means more leakage. "
+    "<b>Recognisable</b>: of the images with at least 3 answers, those that more than half recognise. "
+    "<b>Recognition rate</b>: of all answers, those that recognise. Below each its 95 % interval."
+)
 VERDICT_MARKS = {"leaks": "▲", "nothing shown": "▽", "inconclusive": "?", "pending": "…"}
 
 
@@ -38,30 +45,27 @@ def table_html(table: SettingsTable, shown: Sequence[SettingColumn], order: Sequ
     epsilon = any(row.victim.epsilon is not None for row in table.rows)
     head = "".join(_head(column) for column in shown)
     fixed = (
-        '<th scope="col">setting</th><th scope="col" title="Share of held-out images that the victim gets right">'
+        '<th scope="col">setting</th><th scope="col" class="left">verdict</th>'
+        '<th scope="col" title="Share of held-out images that the victim gets right">'
         "accuracy</th>"
     )
-    fixed += '<th scope="col" title="Spent by DP-SGD">ε</th>' if epsilon else ""
+    told = "Spent by DP-SGD in training the victim, at this δ; it hides whether this unit was among the images"
+    fixed += f'<th scope="col" title="{told}">ε</th>' if epsilon else ""
     fixed += '<th scope="col" title="Original images attacked / reconstructions">images</th>'
     body = "".join(_row(table, place, shown, epsilon, least) for place in order)
     alt = f"{len(order)} settings by {len(shown)} measures; a rank of 1 leaks most"
     return (
+        '<div class="settings-hint" aria-hidden="true">Swipe the table sideways: accuracy, people and scores →</div>'
         f'<div class="wide settings-wide" tabindex="0" role="region" aria-label="{alt}"><table class="settings">'
-        f'<thead><tr>{fixed}{head}<th scope="col" class="left">verdict</th></tr></thead><tbody>{body}</tbody>'
-        "</table></div>"
-        '<div class="settings-key">Small number: rank, 1 leaks most; equal values share a place. ↑ ↓: the end that '
-        "means more leakage.</div>"
+        f"<thead><tr>{fixed}{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<div class="settings-key">{KEY}</div>'
     )
 
 
 def _head(column: SettingColumn) -> str:
     if column.kind == "people":
-        what = (
-            "Share of the images with at least 3 answers that more than half recognise"
-            if column.name == SHARE
-            else "Recognised answers of all answers"
-        )
-        return f'<th scope="col" title="{what}">{escape(column.title)} ↑</th>'
+        what = "of images" if column.name == SHARE else "of answers"
+        return f'<th scope="col">{escape(column.title)} ↑<br><small>{what}</small></th>'
     kind = " (diagnostic)" if column.diagnostic else ""
     told = f"{column.title}: version {column.version}. {column.note}".strip()
     warned = " ⚠" if column.note else ""
@@ -77,18 +81,24 @@ def _label(column: SettingColumn) -> str:
 
 def _row(table: SettingsTable, place: int, shown: Sequence[SettingColumn], epsilon: bool, least: int) -> str:
     row = table.rows[place]
-    accuracy = "" if row.victim.accuracy is None else percent(row.victim.accuracy)
+    accuracy = "" if row.victim.accuracy is None else percent(row.victim.accuracy, row.victim.held_out)
     held = f"{row.victim.held_out:,} held-out images" if row.victim.held_out else "number of held-out images not known"
-    cells = f'<td title="{held}">{accuracy}</td>'
+    of = f"<small>of {row.victim.held_out:,}</small>" if accuracy and row.victim.held_out else ""
+    cells = f'<td class="bare" title="{held}">{accuracy}{of}</td>'
     if epsilon:
-        cells += f"<td>{'' if row.victim.epsilon is None else number(row.victim.epsilon)}</td>"
+        cells += f"<td>{_epsilon(row)}</td>"
     if not row.runs:
         asked = "" if row.originals is None else f"{row.originals:,}"
-        return f'<tr class="none">{_name(row)}{cells}<td>{asked}</td><td colspan="{len(shown) + 1}"></td></tr>'
+        return f'<tr class="none">{_name(row)}<td></td>{cells}<td>{asked}</td><td colspan="{len(shown)}"></td></tr>'
     cells += f"<td>{_images(row)}</td>"
     hidden = (row.reconstructions or 0) < least
     cells += "".join(_cell(table, row, column, column.ranks[place], hidden) for column in shown)
-    return f"<tr>{_name(row)}{cells}{_verdict(row, hidden)}</tr>"
+    return f"<tr>{_name(row)}{_verdict(row, hidden)}{cells}</tr>"
+
+
+def _epsilon(row: SettingRow) -> str:
+    spent = row.victim.epsilon
+    return "" if spent is None else escape(epsilon_words(number(spent), row.victim.delta, row.victim.unit))
 
 
 def _images(row: SettingRow) -> str:
@@ -181,12 +191,16 @@ def _people(row: SettingRow, column: SettingColumn, rank: int | None) -> str:
         told = f"{said.undetermined} undetermined" if few and said else "no answer"
         return f'<td title="Undetermined: fewer than 3 answers"><small>{told}</small></td>'
     interval = f"{percent(estimate.low)[:-2]} to {percent(estimate.high)}"
-    what = f"{said.recognisable} of {estimate.n} images" if column.name == SHARE else f"{estimate.n:,} answers"
-    open_ = f", {said.undetermined} undetermined" if column.name == SHARE and said.undetermined else ""
+    what = (
+        f"{said.recognisable} of {estimate.n} images"
+        if column.name == SHARE
+        else f"{estimate.n:,} answer{'' if estimate.n == 1 else 's'}"
+    )
+    open_ = f"<small>{said.undetermined} undetermined</small>" if column.name == SHARE and said.undetermined else ""
     title = f"95 % interval {interval} ({estimate.method}); {said.unlabelled} images without an answer"
     return (
         f'<td title="{escape(title)}">{percent(estimate.estimate)}{_rank(rank, None)}'
-        f"<small>{what}{open_}</small><small>{interval}</small></td>"
+        f"<small>{what}</small><small>{interval}</small>{open_}</td>"
     )
 
 
@@ -203,7 +217,8 @@ def _verdict(row: SettingRow, hidden: bool) -> str:
         return '<td class="left"><small>hidden</small></td>'
     notes = " ".join(found.notes)
     words = f"{VERDICT_MARKS[found.outcome]} {found.outcome}"
-    return f'<td class="left" title="{escape(notes)}">{words}{_on(row, found)}</td>'
+    kind = found.outcome.replace(" ", "-")
+    return f'<td class="left" title="{escape(notes)}"><b class="outcome {kind}">{words}</b>{_on(row, found)}</td>'
 
 
 def _on(row: SettingRow, found: Verdict) -> str:
@@ -215,6 +230,7 @@ def _on(row: SettingRow, found: Verdict) -> str:
     nobody = ", nobody answered" if found.basis == "threshold" else ""
     failed = [one.name for one in found.controls if one.failed]
     run = [one for one in found.controls if one.count]
-    controls = f"control fails: {failed[0]}" if failed else f"{len(run)} controls hold" if run else "no control run"
+    hold = "1 control holds" if len(run) == 1 else f"{len(run)} controls hold"
+    controls = f"control fails: {failed[0]}" if failed else hold if run else "no control run"
     told = f"{found.leaked} of {found.judged} by {by}{beside}{nobody}"
     return f"<small>{escape(told)}</small><small>{escape(controls)}</small>"

@@ -1,30 +1,30 @@
 """The table of settings, its plot and which measure ranks as people do: for a campaign, or for all runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from core.errors import UserError
 from core.report.evidence import BESIDE
 from core.report.groups import first_shown
 from core.report.present import present_mark
 from core.report.references import ATTACKED, REFERENCE_WORDS
-from core.report.runs import changes
-from core.report.settings_records import PEOPLE, STATISTICS, SettingColumn, SettingsTable
+from core.report.runs import changes, job_states
+from core.report.settings_records import FEW_SCORES, PEOPLE, STATISTICS, SettingColumn, SettingsTable
 from core.report.settings_table import frame, settings_table
 from core.storage.store import Store
 from core.tables import write_csv
 from pages import _settings_figures as figures
 from pages._elsewhere import keep_link
-from pages._links import link_errors
+from pages._links import link_errors, one_of
 from pages._settings_html import table_html
-from pages._shared import AUDIT_PAGE, count, empty_state, metric_label, plain
+from pages._shared import AUDIT_PAGE, CAMPAIGNS_PAGE, count, empty_state, metric_label, plain
 
-COUNTERS = ("jobs", "reconstructions", "scores", "labels")
-POLL, IDLE = 2.0, 10.0  # seconds between looks for changes, while anything runs and else
+COUNTERS = ("reconstructions", "scores", "labels")  # not "jobs": it moves with every step of every job
+POLL = 5.0  # seconds between looks for changes; the whole page is drawn anew at most so often
 FEW, SETS, ALL = "a few", "sets", "all"  # choices of columns beside the groups of core.report.groups
 PLAN = "plan"  # sorted as planned
+PART_WORDS = {"data": "data set", "victim": "victim", "recipe": "recipe", "threat": "defence", "attack": "attack"}
 FEWEST = 3  # reconstructions: a mean over fewer would tell a score that a card hides until it is answered
 
 
@@ -48,10 +48,15 @@ def _table(
     return settings_table(_store, campaign=campaign, runs=runs, reference=reference, blind_only=blind, statistic=chosen)
 
 
+def _seen(store: Store) -> tuple[object, ...]:
+    """What the table is made of, as far as it may change: equal as long as it would be the same."""
+    return (*changes(store, COUNTERS), *job_states(store))
+
+
 @st.fragment(run_every=POLL)
-def _watch(store: Store, seen: tuple[int, ...]) -> None:
-    """Redraw the page when something changed; costs one small question a time."""
-    if changes(store, COUNTERS) != seen:
+def _watch(store: Store, seen: tuple[object, ...]) -> None:
+    """Redraw the page when something changed; costs two small questions a time."""
+    if _seen(store) != seen:
         st.rerun()
 
 
@@ -60,7 +65,7 @@ def draw(
     title: str = "Settings",
 ) -> None:  # fmt: skip
     """Draw the settings of a campaign, of these runs, or of the store. page, title: where a broken link leads back."""
-    seen = changes(store, COUNTERS)
+    seen = _seen(store)
     _forget((campaign, None if runs is None else tuple(runs)))
     with link_errors(page, title):
         choice = _asked()
@@ -69,7 +74,7 @@ def draw(
             store, where, campaign, None if runs is None else tuple(runs), choice.reference, choice.blind,
             choice.statistic,
         )  # fmt: skip
-        _check(table, choice)
+        choice = _known(table, choice)
     if not table.rows:
         _nothing(campaign)
     else:
@@ -95,35 +100,42 @@ def _forget(scope: object) -> None:
 
 
 def _asked() -> Choice:
-    """The link's choices, or this page's own once it is open; UserError for one that there is not."""
+    """The link's choices, or this page's own once it is open; where there is no such choice, the usual."""
     link = st.query_params
-    columns = tuple(part for part in link.get("cols", FEW).split(",") if part)
-    asked = Choice(link.get("sort", PLAN), columns, link.get("stat", "mean"), link.get("ref", ATTACKED), True)
-    if link.get("blind", "1") not in ("0", "1"):
-        raise UserError("The link's blind must be 0 or 1; open the page without it.")
-    if asked.statistic not in STATISTICS:
-        raise UserError(f"The link's stat must be {' or '.join(STATISTICS)}; open the page without it.")
-    if asked.reference not in REFERENCE_WORDS:
-        raise UserError("The link's ref must be attacked or source; open the page without it.")
+    columns = [part for part in link.get("cols", FEW).split(",") if part]
+    statistic = one_of("stat", STATISTICS, "mean")
+    reference = one_of("ref", tuple(REFERENCE_WORDS), ATTACKED)
+    seen = one_of("blind", ("0", "1"), "1") == "0"
     state = st.session_state
     return Choice(
-        sort=state.setdefault("settings_sort", asked.sort),
-        columns=tuple(state.setdefault("settings_cols", list(asked.columns)) or (FEW,)),
-        statistic=state.setdefault("settings_stat", asked.statistic) or "mean",
-        reference=state.setdefault("settings_ref", asked.reference),
-        blind=not state.setdefault("settings_seen", link.get("blind") == "0"),
+        sort=state.setdefault("settings_sort", link.get("sort", PLAN)),
+        columns=tuple(state.setdefault("settings_cols", columns) or (FEW,)),
+        statistic=state.setdefault("settings_stat", statistic) or "mean",
+        reference=state.setdefault("settings_ref", reference),
+        blind=not state.setdefault("settings_seen", seen),
     )
 
 
-def _check(table: SettingsTable, choice: Choice) -> None:
-    """UserError for a sort or a group of columns that the table does not have."""
+def _known(table: SettingsTable, choice: Choice) -> Choice:
+    """The choice without a sort or groups of columns that the table does not have, of which a sentence is said."""
+    if not table.rows:
+        return choice
     known = [PLAN, *(column.name for column in table.columns if not column.diagnostic)]
-    if table.rows and choice.sort not in known:
-        raise UserError(f"The settings cannot be sorted by {choice.sort[:40]!r}; choose one of {', '.join(known)}.")
     groups = (FEW, ALL, SETS, *_groups(table))
     wrong = [one for one in choice.columns if one not in groups]
-    if table.rows and wrong:
-        raise UserError(f"There are no columns {wrong[0][:40]!r} here; choose of {', '.join(groups)}.")
+    if choice.sort not in known:
+        _unknown(f"The settings cannot be sorted by {choice.sort[:40]!r}; choose one of {', '.join(known)}.")
+        st.session_state["settings_sort"] = PLAN
+        choice = replace(choice, sort=PLAN)
+    if wrong:
+        _unknown(f"There are no columns {wrong[0][:40]!r} here; choose of {', '.join(groups)}.")
+        st.session_state["settings_cols"] = [FEW]
+        choice = replace(choice, columns=(FEW,))
+    return choice
+
+
+def _unknown(sentence: str) -> None:
+    st.info(plain(f"{sentence} The usual is shown."), icon=":material/info:")
 
 
 def _controls(table: SettingsTable, choice: Choice) -> Choice:
@@ -167,7 +179,7 @@ def _groups(table: SettingsTable) -> tuple[str, ...]:
 
 def _shown(table: SettingsTable, wanted: Sequence[str]) -> tuple[SettingColumn, ...]:
     """The columns of these groups; people always."""
-    few = set(first_shown(table.metric_names)) if FEW in wanted else set()
+    few = set(first_shown(table.metric_names, FEW_SCORES)) if FEW in wanted else set()
     return tuple(
         column
         for column in table.columns
@@ -205,8 +217,15 @@ def _nothing(campaign: int | None) -> None:
     empty_state(
         "**No setting has been attacked yet.** Every run of a model, data set, defence and attack appears here, "
         "ranked by what people recognise and by every score.",
-        lambda: st.page_link(AUDIT_PAGE, label="Start an audit", icon=":material/play_arrow:"),
+        _ways_in,
     )
+
+
+def _ways_in() -> None:
+    """One run, or many settings at once."""
+    with st.container(horizontal=True):
+        st.page_link(AUDIT_PAGE, label="Start an audit", icon=":material/play_arrow:")
+        st.page_link(CAMPAIGNS_PAGE, label="Launch a campaign of many settings", icon=":material/grid_on:")
 
 
 def _state_line(table: SettingsTable) -> None:
@@ -222,6 +241,9 @@ def _state_line(table: SettingsTable) -> None:
             "CSV", lambda: write_csv(frame(table)), file_name="settings.csv", mime="text/csv", key="settings_csv",
             icon=":material/download:", help="Every figure of this table and those behind it.", on_click="ignore",
         )  # fmt: skip
+    if table.alike:
+        told = ", ".join(f"{PART_WORDS[name]} {value}" for name, value in table.alike.items())
+        st.caption(plain(f"The same in all: {told}."))
 
 
 def _under(table: SettingsTable) -> None:

@@ -3,9 +3,7 @@
 import base64
 import io
 import math
-import re
 import runpy
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -20,26 +18,16 @@ import streamlit as st
 from PIL import Image
 
 from core.errors import UserError
-from core.jobs.launch import ensure_runner
-from core.labels.annotators import clean_name
+from core.jobs.launch import ensure_runner, living_runner
 from core.metrics.base import Metric
-from core.report import names
+from core.report import names, shares
 from core.settings import Settings, load_settings
 from core.storage.store import Store, open_store
 
 RUN_PAGE = "pages/reconstructions.py"
 AUDIT_PAGE = "pages/audit.py"
+CAMPAIGNS_PAGE = "pages/campaigns.py"
 LABEL_PAGE = "pages/label.py"
-NAME_KEY = "annotator"  # the sidebar's field, bound to ?annotator= by Streamlit
-LET_GO = """<script>
-if (!window.semsightLetsGo) {
-  window.semsightLetsGo = true;
-  document.addEventListener("keyup", (event) => {
-    if (event.key === "Enter" && event.target.matches('input[aria-label="Annotator"]')) event.target.blur();
-  });
-}
-</script>"""  # after Enter the next key is an answer, no letter of the name
-GUEST = re.compile(r"guest-[0-9a-f]{4}")
 ENTERED = "entered"  # in the session while app.py runs a page
 APP = Path(__file__).resolve().parents[1] / "app.py"
 STATE_COLOURS = {
@@ -92,36 +80,6 @@ def plain(text: str) -> str:
     return "".join("\\" + c if c in "\\`*_{}[]()#+-.!|~<>$:" else c for c in text)
 
 
-def current_annotator() -> str:
-    """Name under which answers of this session are stored: never empty, cleaned."""
-    typed = str(st.session_state.get(NAME_KEY) or "")
-    if typed.strip():
-        try:
-            return clean_name(typed)
-        except UserError:
-            return guest_name()
-    return guest_name()
-
-
-def annotator_field() -> None:
-    """The sidebar's field for the annotator's name, kept in ?annotator=; a guest's name until one is typed."""
-    if NAME_KEY not in st.query_params and NAME_KEY not in st.session_state:
-        st.session_state[NAME_KEY] = guest_name()
-        st.query_params[NAME_KEY] = guest_name()  # a value set here is not in the link, and a reload knows only that
-    with st.sidebar:
-        typed = st.text_input("Annotator", key=NAME_KEY, bind="query-params", max_chars=60, placeholder="your name")
-        st.html(LET_GO, unsafe_allow_javascript=True)
-        if GUEST.fullmatch(typed):
-            st.session_state["guest"] = typed  # the guest of the link, after a reload too
-        try:
-            clean_name(typed)
-        except UserError as error:
-            st.caption(f":material/error: {plain(str(error))} Answers are stored as {plain(guest_name())}.")
-            return
-        if typed == guest_name():
-            st.caption("Type your name: answers are stored under it.")
-
-
 @st.cache_resource(show_spinner=False, ttl=20, max_entries=8)
 def _runner(_settings: Settings, home: str, url: str) -> "Future[int]":
     """A runner is being started, or found; starting takes seconds, so no page waits for it."""
@@ -150,20 +108,21 @@ def start_runner() -> None:
 def keep_runner() -> None:
     """Have a runner live while a page watches what takes hours: a killed one is replaced. Cheap; writes nothing."""
     chosen = settings()
-    _runner(chosen, str(chosen.home), chosen.database_url)
+    answer = _runner(chosen, str(chosen.home), chosen.database_url)
+    if answer.done() and answer.exception() is None and not runner_lives():  # killed since it was looked for
+        _runner.clear()
+        _runner(chosen, str(chosen.home), chosen.database_url)
+
+
+def runner_lives() -> bool:
+    """Whether a runner holds this home's lock now."""
+    return living_runner(settings()) is not None
 
 
 def wake_runner() -> None:
     """After a job was queued: look again for a living runner now."""
     _runner.clear()
     keep_runner()
-
-
-def guest_name() -> str:
-    """A name of this session's own, so that two people who give none are not taken for one."""
-    if "guest" not in st.session_state:
-        st.session_state["guest"] = f"guest-{secrets.token_hex(2)}"
-    return str(st.session_state["guest"])
 
 
 def header(title: str, caption: str) -> None:
@@ -239,9 +198,9 @@ def count(value: int) -> str:
     return f"{value:,}".replace(",", "\u2009")
 
 
-def percent(share: float | None) -> str:
-    """A share of one as "62 %"."""
-    return "–" if share is None else f"{100 * share:.0f} %"
+def percent(share: float | None, n: int | None = None) -> str:
+    """A share of one as "62 %"; by the one rule of `core.report.shares`, n: what it was counted over."""
+    return shares.percent(share, n)
 
 
 def seconds(value: float | None) -> str:

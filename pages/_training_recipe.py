@@ -13,7 +13,7 @@ from core.knobs import changed
 from core.models.catalogue import CATALOGUE
 from core.models.spec import ModelSpec
 from core.models.training.checks import check_recipe
-from core.models.training.privacy import UNIT, epsilon_of
+from core.models.training.privacy import CURVE_NOTE, UNIT, epsilon_of
 from core.models.training.recipe import PAPER_RECIPES, Recipe
 from core.storage.artifacts import encode_png
 from pages import _shared
@@ -104,7 +104,7 @@ def privacy(recipe: Recipe, count: int) -> None:
     st.info(
         f"{said} after {_shared.count(recipe.epochs)} epochs. Unit: {UNIT}. Sampling rate: "
         f"{_shared.number(rate)} ({recipe.batch_size} expected of {_shared.count(count)} images a step, drawn by "
-        f"chance), noise multiplier {recipe.dp_noise:g}.",
+        f"chance), noise multiplier {recipe.dp_noise:g}. {CURVE_NOTE}",
         icon=":material/shield_lock:",
     )
 

@@ -2,7 +2,10 @@
 
 import streamlit as st
 
+from core.images.dataset import DataChoice
+from core.jobs.prepared import prepared_count
 from core.jobs.training import trained_models
+from core.models.training.progress import EpochRow
 from core.models.training.recipe import Recipe
 from core.report.training import TrainingJob, TrainingView, training, training_jobs
 from pages import _curves, _progress, _shared, _training_form
@@ -34,6 +37,8 @@ def panel(job_id: int) -> None:
         _training_form.already_there(job_id)
         if job.state == "failed":
             st.error(_shared.plain(job.error or "It failed without a reason."), icon=":material/error:")
+        if job.state == "paused" and job.error:
+            st.warning(_shared.plain(job.error), icon=":material/pause_circle:")
         for warning in job.record.get("warnings") or ():
             st.warning(_shared.plain(str(warning)), icon=":material/warning:")
         progress_bar(view)
@@ -83,15 +88,43 @@ def early_view(view: TrainingView) -> None:
     with st.grid(4, min_column_width=140):
         st.metric("Held-out accuracy", _share(row.held_out_accuracy))
         st.metric("Training accuracy", _share(row.train_accuracy))
-        st.metric(
-            "Gradient norm",
-            _shared.number(row.gradient_norm),
-            help="L2 norm, mean over the epoch's steps. Near zero, an update carries little to read off.",
-        )
+        gradient_norm(row)
         if row.epsilon is None:
             st.metric("Loss in training", _shared.number(row.train_loss))
         else:
-            st.metric("ε spent", _shared.number(row.epsilon))
+            st.metric(
+                "ε spent",
+                _shared.number(row.epsilon),
+                delta=guarantee(view.job),
+                delta_color="off",
+                delta_arrow="off",
+                help="The unit is one image, added or removed. q: share of the images that a step draws.",
+            )
+
+
+def gradient_norm(row: EpochRow) -> None:
+    """The gradient's size; of a private training that of the clean gradient, which is said."""
+    private = row.epsilon is not None
+    st.metric(
+        "Gradient norm",
+        _shared.number(row.gradient_norm),
+        delta="clean: before clipping and noise" if private else None,
+        delta_color="off",
+        delta_arrow="off",
+        help="L2 norm of the mean gradient, mean over the epoch's steps. Near zero, an update carries little to read "
+        "off.",
+    )
+
+
+def guarantee(job: TrainingJob) -> str:
+    """What ε is stated at: δ, the sampling rate where it is known, and the unit."""
+    rate = (job.record.get("privacy") or {}).get("sampling_rate")
+    if rate is None:
+        choice = {name: tuple(value) if isinstance(value, list) else value for name, value in job.data.items()}
+        count = prepared_count(_shared.settings(), DataChoice(**choice), job.spec)
+        rate = job.recipe.batch_size / count if count else None
+    drawn = "" if rate is None else f", q {_shared.number(rate)}"
+    return f"at δ {job.recipe.dp_delta:g}{drawn}, unit: one image"
 
 
 def _share(value: float) -> str:

@@ -11,10 +11,10 @@ from core.report.labels_recovered import label_recovery
 from core.report.names import short_name
 from core.report.present import present_mark
 from core.report.runs import changes
-from core.report.verdict import ControlCheck, Evidence, Verdict
+from core.report.verdict_records import ControlCheck, Evidence, Verdict
 from core.report.verdict_words import CONTROL_RULE
 from core.report.views import answers_of, image_pairs
-from pages import _shared
+from pages import _annotator, _shared
 from pages._cards import FEWEST
 from pages._pictures import stored_figure
 from pages._scores import HIDDEN
@@ -162,6 +162,6 @@ def panel(run_id: int) -> None:
     with right:
         if judged.verdict.worst:
             images = image_pairs(_shared.get_store(), [e.reconstruction for e in judged.verdict.worst])
-            mine = answers_of(_shared.get_store(), _shared.current_annotator())
+            mine = answers_of(_shared.get_store(), _annotator.current_annotator())
             scored = images if st.session_state.get("scores") else mine
             st.html(worst_html(judged.verdict, images, scored))

@@ -3,7 +3,6 @@
 import streamlit as st
 
 from core.errors import UserError
-from core.images.samples import SAMPLES
 from core.jobs.compose import AttackRequest, check, submit_attack
 from core.models.presets import PRESETS
 from core.report.runs import run, runs
@@ -180,8 +179,6 @@ with _shared.user_errors():
         **{
             "from": "preset",
             "model": next(iter(PRESETS)),
-            "images": next(iter(SAMPLES)),
-            "from_data": _audit_images.published()[0],
         }
     )
     try:

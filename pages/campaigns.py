@@ -1,20 +1,25 @@
 """Campaigns: a grid of settings, defined on one page or in one TOML text, launched, watched and read as one."""
 
+from functools import cache
+
 import streamlit as st
 
-from core.campaigns.plan import ASK_ABOVE, Campaign, expand
+from core.campaigns.grid import count
+from core.campaigns.plan import ASK_ABOVE, Campaign
 from core.campaigns.presets import PRESETS
 from core.campaigns.toml import read_toml, write_toml
 from core.errors import UserError
 from core.jobs.campaigns import submit_campaign
+from core.report.campaigns import CampaignView
 from core.report.campaigns import campaign as view_of
-from core.report.campaigns import campaigns
 from pages import _campaign_form, _campaign_plan, _campaign_watch, _links, _shared
 
-PAGE = "pages/campaigns.py"
+PAGE = _campaign_watch.PAGE
 TEXT, CHOICE, UPLOAD = "campaign_toml", "campaign_preset", "campaign_file"
+# In the session, of no widget: Streamlit forgets a widget's value once a page is drawn without it.
+KEPT, OWN_TEXT = "campaign_kept", "campaign_own"
 OWN = "own"
-LISTED = 20
+FIRST = "mini"
 
 
 def launch(plan: Campaign, anew: bool = False) -> None:
@@ -30,11 +35,28 @@ def launch(plan: Campaign, anew: bool = False) -> None:
     _shared.wake_runner()
 
 
+@cache
+def preset_text(name: str) -> str:
+    """The preset as TOML."""
+    return write_toml(PRESETS[name].campaign)
+
+
 def take_preset() -> None:
-    """Callback: the preset's text comes into the field; one's own text stays until another preset is chosen."""
+    """Callback: the preset's text comes into the field, or again the plan of one's own."""
     chosen = st.session_state[CHOICE]
-    if chosen in PRESETS:
-        st.session_state[TEXT] = write_toml(PRESETS[chosen].campaign)
+    if chosen == OWN:
+        st.session_state[TEXT] = st.session_state.get(OWN_TEXT, st.session_state[TEXT])
+    elif chosen in PRESETS:
+        st.session_state[TEXT] = preset_text(chosen)
+
+
+def keep_text() -> None:
+    """What is written stays in the session, whatever page is opened; one's own plan also behind a preset."""
+    text = st.session_state[KEPT] = str(st.session_state.get(TEXT) or "")
+    known = next((name for name in PRESETS if preset_text(name).strip() == text.strip()), OWN)
+    if known == OWN:
+        st.session_state[OWN_TEXT] = text
+    st.session_state[CHOICE] = known
 
 
 def take_file() -> None:
@@ -52,41 +74,40 @@ def composer() -> None:
     """Where a plan comes from, its text, what it asks for, and the launch."""
     st.subheader("A new campaign", anchor=False)
     if TEXT not in st.session_state:
-        st.session_state[TEXT] = write_toml(PRESETS["mini"].campaign)
+        st.session_state[TEXT] = st.session_state.get(KEPT, preset_text(FIRST))
+    keep_text()
     st.segmented_control(
         "Start from",
-        list(PRESETS),
-        default="mini",
+        [*PRESETS, *([OWN] if OWN_TEXT in st.session_state else [])],
         required=True,
-        format_func=lambda name: PRESETS[name].title,
+        format_func=lambda name: PRESETS[name].title if name in PRESETS else "Own plan",
         key=CHOICE,
         on_change=take_preset,
     )
-    chosen = st.session_state.get(CHOICE)
-    if chosen in PRESETS:
-        st.caption(_shared.plain(PRESETS[chosen].summary))
+    chosen = st.session_state[CHOICE]
+    st.caption(_shared.plain(PRESETS[chosen].summary if chosen in PRESETS else "Your own plan, as its text says."))
     with st.expander("Build a grid from lists", icon=":material/grid_on:"):
         _campaign_form.form(TEXT)
     with st.expander("The plan as text (TOML)", icon=":material/edit_note:"):
         st.caption("Change anything here; docs/campaigns.md explains every key.")
-        st.text_area("Plan", key=TEXT, height=360, label_visibility="collapsed")
+        st.text_area("Plan", key=TEXT, height=360, label_visibility="collapsed", on_change=keep_text)
         st.file_uploader("Or take a TOML file", type=[".toml"], key=UPLOAD, on_change=take_file, max_upload_size=1)
     refused = st.session_state.pop("campaign_refused", None)
     if refused:
         st.error(_shared.plain(refused), icon=":material/error:")
     try:
         plan = read_toml(str(st.session_state.get(TEXT) or ""))
-        settings = expand(plan)
+        number = count(plan)
         found = _campaign_plan.resolved(plan)
     except UserError as error:
         st.error(_shared.plain(str(error)), icon=":material/error:")
         st.button("Launch", type="primary", disabled=True, key="campaign_launch")
         return
-    _campaign_plan.words(plan, settings)
+    _campaign_plan.words(plan, number)
     _campaign_plan.time(plan, found)
-    many = len(settings) > ASK_ABOVE
+    many = number > ASK_ABOVE
     if many:
-        st.checkbox(f"I mean it: {_shared.count(len(settings))} settings, each a run of its own", key="campaign_meant")
+        st.checkbox(f"I mean it: {_shared.count(number)} settings, each a run of its own", key="campaign_meant")
     st.button(
         "Launch",
         type="primary",
@@ -98,11 +119,10 @@ def composer() -> None:
     )
 
 
-def watched(wanted: int) -> None:
+def watched(view: CampaignView) -> None:
     """The campaign of ?campaign=: its bar and settings, then its results."""
-    view = view_of(_shared.get_store(), wanted)
     st.page_link(PAGE, label="Define another campaign", icon=":material/add:")
-    already_there(wanted)
+    already_there(view.row.id)
     _campaign_watch.panel(view)
     _campaign_watch.results(view)
 
@@ -118,19 +138,12 @@ def already_there(campaign_id: int) -> None:
             st.button("Try again what failed", key="campaign_anew", on_click=launch, args=(plan, True))
 
 
-def history() -> None:
-    """All campaigns, newest first."""
-    found = campaigns(_shared.get_store(), limit=LISTED)
-    st.subheader("Campaigns in this store", anchor=False)
-    if not found:
-        st.caption("None yet. The mini study above takes minutes and uses pictures that come with SemSight.")
-    for row in found:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(
-                f"{_shared.state_badge(row.state)} Campaign {row.id}: {_shared.plain(row.title)}", width="stretch"
-            )
-            st.caption(f"{row.ended} of {row.settings} settings ended, {_shared.when(row.created)}")
-            st.page_link(PAGE, label="Open", query_params={"campaign": str(row.id)})
+def asked() -> CampaignView | None:
+    """The campaign of ?campaign=; None without one, and behind a sentence where there is none of that number."""
+    with _links.link_errors(PAGE, "Campaigns", stop=False):
+        wanted = _shared.query_number("campaign")
+        return None if wanted is None else view_of(_shared.get_store(), wanted)
+    return None
 
 
 _shared.header(
@@ -138,10 +151,9 @@ _shared.header(
     "Train, attack and score a grid of settings as one: which of them leaks least, to a person's eye?",
 )
 with _shared.user_errors():
-    with _links.link_errors(PAGE, "Campaigns"):
-        asked = _shared.query_number("campaign")
-        if asked is not None:
-            watched(asked)
-    if asked is None:
+    found = asked()
+    if found is not None:
+        watched(found)
+    else:
         composer()
-    history()
+    _campaign_watch.history()

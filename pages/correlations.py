@@ -1,5 +1,6 @@
 """Correlations: any metric against what people recognise, and against any other metric. Updates itself."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -23,7 +24,7 @@ from core.storage.database import change
 from core.storage.store import Store
 from pages._correlation_figures import figures
 from pages._elsewhere import keep_link, made_elsewhere
-from pages._links import link_errors
+from pages._links import one_of, or_usual
 from pages._plot import Axis as PlotAxis
 from pages._plot import Trace, plot, plot_state
 from pages._shared import (
@@ -87,6 +88,14 @@ def asked(name: str, options: list[str], default: str) -> str:
         axis(wanted)  # an unknown metric: names its neighbours
         raise UserError(f"Nothing in the store has a score of {wanted} yet; choose one of {', '.join(options)}.")
     return wanted
+
+
+def asked_run(runs: Mapping[int, str]) -> int:
+    """The run that the link names, 0 for all; UserError for one that is not there."""
+    run = query_number("run")
+    if run is not None and run not in runs:
+        raise UserError(f"There is no run {run} with reconstructions; choose one from the list.")
+    return run or 0
 
 
 def label_of(name: str) -> str:
@@ -184,19 +193,11 @@ def compare_with(store: Store, run: int | None) -> str:
 def controls(store: Store, names: list[str]) -> tuple[Axis, Axis, int | None, bool, str]:
     """The row of choices; each is in the link."""
     runs = {run: f"{run}: {title}" for run, title in labelled_runs(store).items()}
-    with link_errors("pages/correlations.py", "Correlations"):
-        remember("x", asked("x", names, names[0]))
-        remember("y", asked("y", [RECOGNITION, *names], RECOGNITION))
-        run = query_number("run")
-        if run is not None and run not in runs:
-            raise UserError(f"There is no run {run} with reconstructions; choose one from the list.")
-        remember("run", run or 0)
-        if st.query_params.get("blind", "1") not in ("0", "1"):
-            raise UserError("The link's blind must be 0 or 1; open the page without it.")
-        remember("seen", st.query_params.get("blind") == "0")
-        if st.query_params.get("ref", ATTACKED) not in REFERENCE_WORDS:
-            raise UserError("The link's ref must be attacked or source; open the page without it.")
-        remember("ref", st.query_params.get("ref", ATTACKED))
+    remember("x", or_usual(lambda: asked("x", names, names[0]), names[0]))
+    remember("y", or_usual(lambda: asked("y", [RECOGNITION, *names], RECOGNITION), RECOGNITION))
+    remember("run", or_usual(lambda: asked_run(runs), 0))
+    remember("seen", one_of("blind", ("0", "1"), "1") == "0")
+    remember("ref", one_of("ref", (ATTACKED, SOURCE), ATTACKED))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         x = st.selectbox("Metric →", names, key="correlations_x", format_func=label_of)
         others = [RECOGNITION, *(name for name in names if name != x)]

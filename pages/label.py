@@ -8,12 +8,12 @@ from core.labels.inbox import take_in
 from core.labels.protocols import protocol_named
 from core.labels.studies import Item, Study, default_study, find_study, next_items, progress
 from core.storage.store import Store
+from pages._annotator import current_annotator
 from pages._judge import judge, outbox
 from pages._links import link_errors
 from pages._shared import (
     AUDIT_PAGE,
     LABEL_PAGE,
-    current_annotator,
     data_url,
     empty_state,
     get_store,

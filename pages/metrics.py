@@ -14,7 +14,6 @@ from core.report.names import short_name
 from core.report.ranks import RankTable, compared, departures, dispute, rank_table
 from core.storage.artifacts import encode_png
 from pages import _metrics_cards, _metrics_figure, _metrics_link, _metrics_weights, _shared
-from pages._links import link_errors
 
 CSS = Path(__file__).resolve().parent.parent / "assets" / "metrics.css"
 PICTURES = {one.picture: one.title for one in BASES}
@@ -28,13 +27,12 @@ HERE_WORDS = {"all": "anywhere", "available": "available here", "missing": "not 
 def choices(found: Sequence[Note]) -> None:
     """Picture and metric, from the link or as chosen."""
     titles = {note.name: f"{note.short} {note.arrow}".strip() for note in found}
-    with link_errors("pages/metrics.py", "Metrics"):
-        shorts = {note.short: note.name for note in found}
-        _metrics_link.take("metric", list(titles), DEFAULT_METRIC, "metric", shorts)
-        _metrics_link.take("picture", list(PICTURES), DEFAULT_PICTURE, "example picture")
-        _metrics_link.take("list", VIEWS, VIEWS[0], "list")
-        _metrics_link.take("kind", list(KIND_WORDS), "all", "kind of metric")
-        _metrics_link.take("here", list(HERE_WORDS), "all", "choice")
+    shorts = {note.short: note.name for note in found}
+    _metrics_link.take("metric", list(titles), DEFAULT_METRIC, "metric", shorts)
+    _metrics_link.take("picture", list(PICTURES), DEFAULT_PICTURE, "example picture")
+    _metrics_link.take("list", VIEWS, VIEWS[0], "list")
+    _metrics_link.take("kind", list(KIND_WORDS), "all", "kind of metric")
+    _metrics_link.take("here", list(HERE_WORDS), "all", "choice")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.segmented_control(
             "Picture",

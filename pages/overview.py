@@ -4,9 +4,10 @@ import streamlit as st
 
 from core.errors import UserError
 from core.jobs.compose import demo_request, submit_attack
+from core.report.campaigns import CampaignRow
+from core.report.recent import live_campaigns, recent
 from core.report.runs import Run, StoreCounts, counts, runs
-from core.report.views import image_pairs
-from pages import _disk, _progress, _shared, _verdict
+from pages import _disk, _overview_cards, _progress, _shared
 
 RECENT = 6
 
@@ -48,56 +49,41 @@ def numbers(found: StoreCounts) -> None:
         st.metric("Answers", _shared.count(found.answers), border=True, help=f"by {people}")
 
 
+def at_work() -> tuple[list[CampaignRow], list[Run]]:
+    """Campaigns and runs that are queued, running, paused or being scored."""
+    store = _shared.get_store()
+    return live_campaigns(store), [run for run in runs(store, limit=30) if run.live]
+
+
 def active_panel() -> None:
-    """What runs now. Leaves the polling to its fragment; a run that ended redraws the page."""
-    found = [run for run in runs(_shared.get_store(), limit=30) if run.live]
-    ids = [run.id for run in found]
+    """What runs now. Leaves the polling to its fragment; what ended redraws the page."""
+    campaigns, found = at_work()
+    ids = ([row.id for row in campaigns], [run.id for run in found])
     if st.session_state.get("overview_live") not in (None, ids):
         st.session_state["overview_live"] = ids
         st.rerun()
     st.session_state["overview_live"] = ids
     st.subheader("Running now", anchor=False)
-    if not found:
+    if not campaigns and not found:
         st.caption("Nothing is running.")
-    for run in found[:RECENT]:
-        with st.container(border=True):
-            with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(f"**{_shared.plain(run.title)}** {_progress.status_line(run)}")
-                st.page_link(_shared.AUDIT_PAGE, label="Watch", query_params={"run": str(run.id)})
-            _progress.progress_bar(run)
+    within: set[int] = set()
+    for row in campaigns[:RECENT]:
+        mine = [run for run in found if run.parent == row.id]
+        within |= {run.id for run in mine}
+        _overview_cards.campaign_at_work(row, mine)
+    for run in [run for run in found if run.id not in within][:RECENT]:
+        _overview_cards.run_at_work(run)
 
 
 def recent_verdicts() -> None:
-    """The newest ended runs with results and their verdicts; then those that ended without any."""
-    with_results = runs(_shared.get_store(), limit=RECENT, active=False, results=True)
-    without = runs(_shared.get_store(), limit=RECENT // 2, active=False, results=False)
-    for title, found in (("Recent verdicts", with_results), ("Ended without results", without)):
+    """What ended lately with results, a campaign as one; then runs that ended without any."""
+    store = _shared.get_store()
+    without = runs(store, limit=RECENT // 2, active=False, results=False, alone=True)
+    for title, found in (("Recent verdicts", recent(store, RECENT)), ("Ended without results", without)):
         if found:
             st.subheader(title, anchor=False)
-            verdict_cards(found)
-
-
-def verdict_cards(found: list[Run]) -> None:
-    """One card a run: its verdict, or how it ended."""
-    for run in found:
-        with st.container(border=True):
-            if run.state == "done":
-                judged = _verdict.verdict_of(run.id)
-                images = image_pairs(_shared.get_store(), [e.reconstruction for e in judged.verdict.worst])
-                left, right = st.columns([3, 2], gap="medium", vertical_alignment="center")
-                left.html(_verdict.verdict_html(judged))
-                if images:
-                    right.html(_verdict.thumbs_html(judged.verdict, images))
-            else:
-                st.markdown(_progress.status_line(run))
-                _progress.error_line(run)
-            with st.container(horizontal=True, vertical_alignment="center"):
-                st.page_link(
-                    _shared.RUN_PAGE,
-                    label=f"Run {run.id}: {_shared.plain(run.title)}",
-                    query_params={"run": str(run.id)},
-                )
-                st.caption(_shared.when(run.finished))
+            for one in found:
+                _overview_cards.ended(one)
 
 
 _shared.header("Overview", "How much of the training images a shared update gives away, as a person sees it.")
@@ -111,7 +97,7 @@ with _shared.user_errors():
         )
     demo_panel()
     numbers(stored)
-    busy = any(run.live for run in runs(_shared.get_store(), limit=30))
+    _disk.panel()
+    busy = any(at_work())
     st.fragment(active_panel, run_every=_progress.POLL_SECONDS if busy else 10)()
     recent_verdicts()
-    _disk.panel()

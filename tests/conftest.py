@@ -1,11 +1,18 @@
 """Shared fixtures. Tests may use ../shared; in CI (SEMSIGHT_NO_SKIP) nothing may be skipped."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+# No test, and nothing that one leaves behind, may touch the home of the person who runs them.
+NOBODYS_HOME = tempfile.mkdtemp(prefix="semsight-tests-")
+os.environ["SEMSIGHT_HOME"] = NOBODYS_HOME
 
 
 @pytest.fixture
@@ -30,6 +37,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Under SEMSIGHT_NO_SKIP a skipped test fails the run."""
+    shutil.rmtree(NOBODYS_HOME, ignore_errors=True)
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = len(reporter.stats.get("skipped", [])) if reporter else 0
     if os.environ.get("SEMSIGHT_NO_SKIP") and skipped and exitstatus == 0:

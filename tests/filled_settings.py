@@ -118,6 +118,7 @@ def _training() -> TrainJob:
 
 def _model(connection, number: int) -> int:  # type: ignore[no-untyped-def]
     facts = {"accuracy": 0.9 - 0.1 * number, "held_out": 200, "epsilon": 4.5 if number == 2 else None}
+    facts |= {"delta": 1e-5, "unit": "one image (add or remove one)"} if number == 2 else {}
     facts["recipe"] = list(PAPER_RECIPES.values())[number % 7].to_dict()
     one = spec(number)
     return _insert(connection, schema.models, name=f"victim {number}", spec=one.to_json(), identity=spec_identity(one),

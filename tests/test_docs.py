@@ -83,6 +83,50 @@ def test_every_metric_is_in_the_docs(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 
 
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+ROWS = [line for line in ARCHITECTURE.splitlines() if line.startswith("| `")]
+
+
+def paths_in(text: str) -> list[str]:
+    """What stands in backticks and looks like a file or a folder of this repository; {a,b} written out."""
+    found = []
+    for name in re.findall(r"`([^` ]+)`", text):
+        if (name.endswith(".py") or "/" in name) and "(" not in name:
+            head, brace, rest = name.partition("{")
+            inner, _, tail = rest.partition("}")
+            found += [f"{head}{one}{tail}" for one in inner.split(",")] if brace else [name]
+    return found
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split("|")[1].strip())
+def test_every_name_in_a_row_of_the_architecture_exists_in_its_room_and_stands_there_once(row: str) -> None:
+    _, rooms, *cells = row.split("|")
+    folders = [ROOT / room for room in paths_in(rooms)]
+    assert [folder for folder in folders if not folder.exists()] == []
+    names = paths_in(" ".join(cells))
+    assert [name for name in names if not any(list(place.glob(name)) for place in (*folders, ROOT))] == []
+    held = paths_in(cells[0])
+    assert sorted(held) == sorted(set(held)), "named twice: what a merge left behind?"
+    code = "".join(
+        p.read_text("utf-8") for folder in folders for p in (folder.rglob("*.py") if folder.is_dir() else [folder])
+    )
+    for function in re.findall(r"`(\w+)\([^`]*\)`", cells[1]):
+        assert re.search(rf"^def {function}\b", code, flags=re.MULTILINE), function
+
+
+def test_every_path_in_the_rest_of_the_architecture_exists() -> None:
+    rest = paths_in("\n".join(line for line in ARCHITECTURE.splitlines() if line not in ROWS))
+    assert [name for name in rest if not list(ROOT.glob(name))] == []
+    assert len(rest) > 20
+    assert len(ROWS) == ARCHITECTURE.count("\n| `")
+
+
+def test_every_folder_of_core_is_a_room_of_the_architecture() -> None:
+    rooms = "".join(row.split("|")[1] for row in ROWS)
+    folders = sorted(f"core/{p.parent.name}/" for p in (ROOT / "core").glob("*/__init__.py"))
+    assert [folder for folder in folders if folder not in rooms] == []
+
+
 def test_the_readmes_links_and_pictures_exist() -> None:
     targets = re.findall(r"\]\(([^)#:]+)\)", README)
     assert targets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -48,11 +49,11 @@ def named(entries: Sequence[Any], table: str, word: str) -> None:
     """Refuse a table that is empty, or has a name twice or none."""
     if not entries:
         raise UserError(f"This campaign has no {word}, so it has nothing to run; add a [[{table}]] table.")
-    names = [entry.name for entry in entries]
-    for name in names:
+    names = Counter(entry.name for entry in entries)
+    for name, times in names.items():
         if not name or len(name) > 80:
             raise UserError(f"Every [[{table}]] table needs a name of 1 to 80 characters, not {safe_text(name, 40)!r}.")
-        if names.count(name) > 1:
+        if times > 1:
             raise UserError(f"Two [[{table}]] tables are called {safe_text(name)!r}; give each its own name.")
 
 

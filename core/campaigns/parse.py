@@ -43,6 +43,10 @@ def parse(values: Mapping[str, Any]) -> Campaign:
     """The campaign that these tables describe, checked as far as it can be without its data sets. Raises UserError."""
     from core.campaigns.check import check
 
+    if not values:
+        raise UserError(
+            "This plan is empty; it needs a name, and at least one [[data]], [[victims]] and [[attacks]] table."
+        )
     table = Table("", values)
     campaign = Campaign(
         name=table.text("name"),
@@ -80,7 +84,7 @@ class Table:
     def __init__(self, kind: str, values: object, place: int | None = None) -> None:
         self.where = "the file" if not kind else f"[{kind}]" if place is None else f"[[{kind}]] number {place + 1}"
         if not isinstance(values, Mapping):
-            raise UserError(f"{self.where} is a table of keys and values, not {_shown(values)}.")
+            raise UserError(f"{_sentence(self.where)} is a table of keys and values, not {_shown(values)}.")
         self.values = {str(key): value for key, value in values.items()}
         for key in self.values:
             if key not in TABLES[kind]:
@@ -135,7 +139,7 @@ class Table:
     def _take(self, key: str, default: Any, kinds: type | tuple[type, ...], what: str) -> Any:
         if key not in self.values:
             if default is None:
-                raise UserError(f"{self.where} has no {key}; give it {what}.")
+                raise UserError(f"{_sentence(self.where)} has no {key}; write {key} = and {what}.")
             return default
         value = self.values[key]
         if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
@@ -219,6 +223,11 @@ def _within(table: Table, read: Any) -> Any:
         return read()
     except UserError as error:
         raise UserError(f"{str(error).rstrip('.')} (in {table.where}).") from None
+
+
+def _sentence(words: str) -> str:
+    """As a sentence begins."""
+    return words[:1].upper() + words[1:]
 
 
 def _shown(value: object) -> str:

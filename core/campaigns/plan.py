@@ -6,17 +6,14 @@ changes fastest. A victim that is not trained (a preset, or a model of the store
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.errors import UserError
 from core.images.dataset import TEST, TRAIN, DataChoice
 from core.leakage.threat import ChosenDefence, ThreatModel
 from core.models.training.recipe import Recipe
 
 ASK_ABOVE = 500  # settings: a larger grid is launched only after a second yes
-MOST_SETTINGS = 100_000  # more than this is a slip of the keyboard
 
 
 @dataclass(frozen=True)
@@ -203,66 +200,3 @@ def augmentation(recipe: Recipe, data: Data) -> tuple[ChosenDefence, ...]:
     if recipe.policies:
         found.append(ChosenDefence("ats", {"policy": recipe.policies}))
     return tuple(found)
-
-
-def count(campaign: Campaign) -> int:
-    """Settings of the grid before any is left out; costs nothing, however many they are."""
-    trained = sum(victim.trained for victim in campaign.victims)
-    ways = sum(1 + len(training.checkpoints) for training in campaign.recipes)
-    models = trained * ways + len(campaign.victims) - trained
-    return len(campaign.data) * models * len(campaign.threats) * len(campaign.attacks)
-
-
-def expand(campaign: Campaign) -> tuple[Setting, ...]:
-    """Every setting, in the grid's order. Raises UserError for a grid that is empty or beyond all measure."""
-    number = count(campaign)
-    if number > MOST_SETTINGS:
-        raise UserError(
-            f"This grid has {number:,} settings, more than the {MOST_SETTINGS:,} that a campaign may have; "
-            "leave some of it out."
-        )
-    settings = tuple(
-        replace(one, position=place, title=_title(campaign, one)) for place, one in enumerate(_product(campaign))
-    )
-    if not settings:
-        raise UserError("This campaign leaves out every one of its settings; take away some of [[skip]].")
-    return settings
-
-
-def _product(campaign: Campaign) -> Iterator[Setting]:
-    for data in campaign.data:
-        for victim in campaign.victims:
-            for training, epoch in _ways(campaign, victim):
-                for threat in campaign.threats:
-                    for attack in campaign.attacks:
-                        one = Setting(0, "", data, victim, training, epoch, threat, attack)
-                        if not any(_skips(skip, one) for skip in campaign.skip):
-                            yield one
-
-
-def _ways(campaign: Campaign, victim: Victim) -> Iterator[tuple[Training | None, int | None]]:
-    if not victim.trained:
-        yield None, None
-        return
-    for training in campaign.recipes:
-        for epoch in sorted(training.checkpoints):
-            yield training, epoch
-        yield training, None
-
-
-def _skips(skip: Skip, setting: Setting) -> bool:
-    wanted = {name: value for name, value in vars(skip).items() if value}
-    return all(setting.parts[name] == value for name, value in wanted.items())
-
-
-def _title(campaign: Campaign, setting: Setting) -> str:
-    """Names of the parts of which the campaign has several; the victim always."""
-    parts = [setting.data.name] if len(campaign.data) > 1 else []
-    parts.append(setting.victim.name)
-    if setting.training and (len(campaign.recipes) > 1 or setting.training.checkpoints):
-        parts.append(setting.training.name)
-    if setting.epoch is not None:
-        parts.append(f"epoch {setting.epoch}")
-    parts += [setting.threat.name] if len(campaign.threats) > 1 else []
-    parts += [setting.attack.name] if len(campaign.attacks) > 1 else []
-    return " · ".join(parts)[:300]

@@ -22,6 +22,7 @@ class Resolved:
     classes: tuple[str, ...]  # those that a victim tells apart
     train_images: int  # that a victim learns from
     originals: int  # that are attacked in each setting
+    entries: int  # images of the data set in all
 
 
 def resolve(campaign: Campaign, settings: Settings) -> dict[str, Resolved]:
@@ -84,7 +85,7 @@ def _resolved(data: Data, settings: Settings, campaign: Campaign) -> Resolved:
             )
         mean, std = _spread(mean, channels), _spread(std, channels)
     filled = replace(data, size=data.size or usual.size, channels=channels, mean=mean, std=std)
-    return Resolved(filled, classes, train_images, originals)
+    return Resolved(filled, classes, train_images, originals, len(dataset.entries))
 
 
 def _spread(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from core.attacks import ATTACKS, configure
-from core.campaigns.plan import Campaign, Setting, expand
+from core.campaigns.grid import Block, blocks
+from core.campaigns.plan import AttackChoice, Campaign, Setting, Skip
 from core.campaigns.resolve import Resolved, resolved_setting, spec_of
 from core.errors import UserError
 from core.leakage.controls import easy_case
+from core.leakage.threat import ThreatModel
 from core.models.sizes import parameter_count
 
 SPARE_BYTES = 256 << 20  # of the disk that a campaign leaves free
@@ -35,23 +36,37 @@ class Size:
 
 
 def size_of(campaign: Campaign, found: Mapping[str, Resolved]) -> Size:
-    """The campaign's size on the data sets that `resolve` found."""
-    settings = [resolved_setting(one, found) for one in expand(campaign)]
-    trainings = {(one.data.name, one.victim.name, one.training): one for one in settings if one.recipe is not None}
-    images = sum(found[one.data.name].originals for one in settings)
-    controls = sum(controls_of(one, found[one.data.name].originals) for one in settings)
-    disk = sum(_weights(one, found[one.data.name]) for one in trainings.values())
-    disk += sum(_pictures(one, found[one.data.name]) for one in settings)
-    disk += _originals(settings, found)
-    disk += max((_while_training(one, found[one.data.name]) for one in trainings.values()), default=0)
+    """The campaign's size on the data sets that `resolve` found. Counted by victims, so a large grid is quick too."""
+    settings = controls = images = trainings = trained = weights = pictures = working = 0
+    augmented = any(threat.augmented for threat in campaign.threats)
+    sums: dict[tuple[str, tuple[Skip, ...], str | None], _Sums] = {}
+    changed: dict[tuple[str, str], int] = {}  # pixels of the originals, for every way in which they are changed
+    for block in blocks(campaign):
+        one, epochs = found[block.data.name], len(block.epochs)
+        first = resolved_setting(block.first, found)
+        key = (block.data.name, block.skips, block.training.name if augmented and block.training else None)
+        if key not in sums:
+            sums[key] = _sums(campaign, first, block, one)
+            changed.update({(block.data.name, way): one.originals * _pixels(first) for way in sums[key].ways})
+        settings += epochs * len(block.pairs)
+        images += epochs * len(block.pairs) * one.originals
+        controls += epochs * sums[key].controls
+        pictures += epochs * sums[key].pictures * _pixels(first)
+        if first.recipe is not None:
+            trainings += 1
+            trained += one.train_images * first.recipe.epochs
+            weights += (len(first.recipe.kept) + 1) * _weights_once(first, one)
+            working = max(working, _while_training(first, one))
+    names = {name for name, *_ in sums}
+    sources = sum(found[name].originals * SOURCE_BYTES for name in names)
     return Size(
-        settings=len(settings),
-        trainings=len(trainings),
-        originals=sum(found[name].originals for name in {one.data.name for one in settings}),
+        settings=settings,
+        trainings=trainings,
+        originals=sum(found[name].originals for name in names),
         reconstructions=images,
         controls=controls,
-        trained=sum(found[one.data.name].train_images * _epochs(one) for one in trainings.values()),
-        disk=disk,
+        trained=trained,
+        disk=weights + pictures + sum(changed.values()) + sources + working,
     )
 
 
@@ -76,21 +91,46 @@ def gib(count: float) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MiB"
 
 
-def controls_of(setting: Setting, originals: int) -> int:
+@dataclass(frozen=True)
+class _Sums:
+    """Over the pairs of a block. pictures: images that are made and kept; ways: in which its originals are changed."""
+
+    controls: int
+    pictures: int
+    ways: frozenset[str]
+
+
+def _sums(campaign: Campaign, first: Setting, block: Block, one: Resolved) -> _Sums:
+    threats = {threat.name: replace(first, threat=threat).threat_model for threat in campaign.threats}
+    restarts = {attack.name: restarts_of(attack) for attack in campaign.attacks}
+    easy: dict[tuple[str, str], bool] = {}
+    controls = pictures = 0
+    for threat, attack in block.pairs:
+        kind = (threat.name, attack.attack)
+        if kind not in easy:
+            easy[kind] = easy_case(threats[threat.name], ATTACKS[attack.attack].updates) is not None
+        again = _controls(threats[threat.name].batch_size, attack, one.originals, easy[kind])
+        controls += again
+        pictures += (1 + PREVIEWS) * (one.originals * restarts[attack.name] + again)
+    there = {threat.name for threat, _ in block.pairs}
+    ways = frozenset(_changes(model) for name, model in threats.items() if name in there)
+    return _Sums(controls, pictures, ways)
+
+
+def _changes(threat: ThreatModel) -> str:
+    return str([(one.name, str(one.settings)) for one in threat.defences])
+
+
+def _controls(batch_size: int, attack: AttackChoice, originals: int, easy: bool) -> int:
     """Images that are attacked again as controls in one setting."""
-    threat, attack = setting.threat_model, ATTACKS[setting.attack.attack]
-    again = min(setting.attack.controls, originals // threat.batch_size)
-    roles = len({"mismatched", "prior"} & set(attack.controls))
-    return again * roles * threat.batch_size + (again if easy_case(threat, attack.updates) is not None else 0)
+    again = min(attack.controls, originals // batch_size)
+    roles = len({"mismatched", "prior"} & set(ATTACKS[attack.attack].controls))
+    return again * roles * batch_size + (again if easy else 0)
 
 
-def restarts_of(setting: Setting) -> int:
-    """Restarts of its attack."""
-    return int(getattr(configure(setting.attack.attack, setting.attack.settings), "restarts", 1))
-
-
-def _epochs(setting: Setting) -> int:
-    return setting.recipe.epochs if setting.recipe else 0
+def restarts_of(attack: AttackChoice) -> int:
+    """Restarts of an attack."""
+    return int(getattr(configure(attack.attack, attack.settings), "restarts", 1))
 
 
 def _pixels(setting: Setting) -> int:
@@ -103,26 +143,6 @@ def _weights_once(setting: Setting, one: Resolved) -> int:
     return 4 * (GUESSED_PARAMETERS if known is None else known)
 
 
-def _weights(setting: Setting, one: Resolved) -> int:
-    kept = len(setting.recipe.kept) + 1 if setting.recipe else 0
-    return kept * _weights_once(setting, one)
-
-
 def _while_training(setting: Setting, one: Resolved) -> int:
     """Its pixels, and two checkpoints with the optimiser's own numbers; gone when it is done."""
     return one.train_images * _pixels(setting) + 2 * 3 * _weights_once(setting, one)
-
-
-def _pictures(setting: Setting, one: Resolved) -> int:
-    made = one.originals * restarts_of(setting) + controls_of(setting, one.originals)
-    return (1 + PREVIEWS) * made * _pixels(setting)
-
-
-def _originals(settings: list[Setting], found: Mapping[str, Resolved]) -> int:
-    """Each picture once, and once more for every way in which it is changed before it is attacked."""
-    ways: dict[tuple[str, Any], int] = {}
-    for one in settings:
-        changes = tuple((d.name, str(d.settings)) for d in one.threat_model.defences)
-        ways[one.data.name, changes] = found[one.data.name].originals * _pixels(one)
-    sources = {one.data.name: found[one.data.name].originals * SOURCE_BYTES for one in settings}
-    return sum(ways.values()) + sum(sources.values())

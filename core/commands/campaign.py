@@ -144,7 +144,8 @@ def _work(store: "Store", campaign_id: int) -> None:
     from core.jobs.runner import run_jobs
     from core.report.campaigns import campaign as view_of
 
-    if view_of(store, campaign_id).row.state == "paused":
+    view = view_of(store, campaign_id)
+    if view.row.state == "paused" or view.counts.get("paused"):
         ask_campaign(store, campaign_id, "run")
     over = threading.Event()
     watcher = threading.Thread(target=_watch, args=(store, campaign_id, over), daemon=True)
@@ -155,10 +156,24 @@ def _work(store: "Store", campaign_id: int) -> None:
                 raise KeyboardInterrupt  # what was begun goes on from its checkpoint the next time
             if view_of(store, campaign_id).row.state == "paused":
                 raise UserError(f"Campaign {campaign_id} was paused; `campaign run` or `campaign resume` goes on.")
+            _check_halted(store, campaign_id)
             over.wait(WATCH_SECONDS)
     finally:
         over.set()
         watcher.join(timeout=10)
+
+
+def _check_halted(store: "Store", campaign_id: int) -> None:
+    """Raise UserError where all that is left waits for somebody to resume it, as on a full disk."""
+    from core.storage.campaigns import halted, setting_states
+
+    stuck = halted(setting_states(store, campaign_id))
+    if stuck is not None:
+        why = str(stuck.why).removeprefix("Paused: ").rstrip(".")
+        raise UserError(
+            f"Job {stuck.paused_job} of campaign {campaign_id} is paused ({why}); `campaign resume {campaign_id}` or "
+            "`campaign run` goes on."
+        )
 
 
 def _watch(store: "Store", campaign_id: int, over: object) -> None:
@@ -187,7 +202,10 @@ def _status(store: "Store", campaign_id: int | None) -> int:
         print(f"{view.row.title}: {progress_line(view)}")
         _print_settings(view)
         return 0
-    for row in campaigns(store):
+    found = campaigns(store)
+    if not found:
+        print("There is no campaign in this store yet; `campaign run mini` launches one.")
+    for row in found:
         print(f"{row.id} {row.title}: {row.state}, {row.ended} of {row.settings} settings ended")
     return 0
 

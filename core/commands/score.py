@@ -100,7 +100,24 @@ def run(arguments: argparse.Namespace) -> int:
             return _stopped(progress)
         journal.remove()
     status = _report(arguments, pairing, outcome, missing | _gaps(table, computed, outcome))
-    return max(status, _say(unscored, asked=arguments.sets != "all"), _say(failed, asked=True))
+    status = max(status, _say(unscored, asked=arguments.sets != "all"), _say(failed, asked=True))
+    if status == 0:
+        print(_success(arguments.out, table, columns))
+    return status
+
+
+def _success(out: Path, table: "Table", columns: "Sequence[str]") -> str:
+    """One line: how much was scored, where it is, and how many cells are empty."""
+    from core.commands.score_table import shown_name
+
+    gaps = sum(int((table.column(name) != table.column(name)).sum()) for name in columns)
+    pairs, metrics = _number(len(table.names), "pair"), _number(len(columns), "metric")
+    line = f"{pairs} scored by {metrics}; the table is in {shown_name(str(out))}"
+    return f"{line}; {_number(gaps, 'score')} unavailable." if gaps else f"{line}."
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _stopped(progress: "Progress") -> int:

@@ -47,10 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
         blind_only=not arguments.with_seen,
         statistic=arguments.statistic,
     )
+    columns = chosen_columns(table, arguments.metrics)
     if not table.rows:
         print("No setting has been attacked yet: start one on the Audit page, or a campaign.")
     else:
-        columns = chosen_columns(table, arguments.metrics)
         print("\n".join(lines(table, columns)))
     if arguments.csv is not None:
         with replacing(arguments.csv) as file:
@@ -61,15 +61,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 def chosen_columns(table: "SettingsTable", names: str | None = None) -> "list[SettingColumn]":
     """People, and the columns asked for; a few where none are."""
+    from core.metrics.registry import METRICS
+    from core.metrics.sets import SET_METRICS
     from core.registry import look_up
     from core.report.groups import first_shown
-    from core.report.settings_records import PEOPLE
+    from core.report.settings_records import FEW_SCORES, PEOPLE
 
     by_name = {column.name: column for column in table.columns}
     if names is None:
-        wanted = [*first_shown(table.metric_names), *(name for name in ("fid", "kid") if name in by_name)]
+        wanted = [*first_shown(table.metric_names, FEW_SCORES), *(name for name in ("fid", "kid") if name in by_name)]
     else:
         wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if not table.rows:  # nothing is scored yet, but a wrong name is one all the same
+        for name in wanted:
+            look_up({**METRICS, **SET_METRICS}, name, "metric")
+        return []
     return [*(by_name[name] for name in PEOPLE), *(look_up(by_name, name, "score in this table") for name in wanted)]
 
 
@@ -99,7 +105,9 @@ def _align(cell: str, width: int, place: int, size: int) -> str:
 
 def _cells(table: "SettingsTable", place: int, columns: "Sequence[SettingColumn]") -> list[str]:
     row = table.rows[place]
-    accuracy = "" if row.victim.accuracy is None else f"{100 * row.victim.accuracy:.1f} %"
+    from core.report.shares import percent
+
+    accuracy = "" if row.victim.accuracy is None else percent(row.victim.accuracy, row.victim.held_out)
     images = "" if row.reconstructions is None else f"{row.reconstructions:,}"
     figures = [_figure(table, row, column, column.ranks[place]) for column in columns]
     title = row.title[:WIDEST] + (" ≈" if row.nearest else "")
@@ -108,11 +116,12 @@ def _cells(table: "SettingsTable", place: int, columns: "Sequence[SettingColumn]
 
 def _figure(table: "SettingsTable", row: "SettingRow", column: "SettingColumn", rank: int | None) -> str:
     from core.report.settings_records import value_of
+    from core.report.shares import percent
 
     value = value_of(row, column, table.statistic)
     if value is None:
         return ""
-    shown = f"{100 * value:.0f} %" if column.kind == "people" else f"{value:.4g} {column.unit}".rstrip()
+    shown = percent(value) if column.kind == "people" else f"{value:.4g} {column.unit}".rstrip()
     return shown if rank is None else f"{shown} ({rank})"
 
 

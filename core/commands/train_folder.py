@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from core.commands.train_output import curve_table, epoch_line, read_curve
+from core.commands.train_output import curve_table, epoch_line, privacy_lines, read_curve
 from core.errors import UserError
 from core.jobs.events import Event
 from core.jobs.payloads import TrainJob, identity, to_json
@@ -19,10 +19,14 @@ from core.jobs.shards import TrainShard, run_shard
 from core.jobs.sources import still
 from core.jobs.train_work import start_weights, trained_facts
 from core.jobs.training import TITLE, TrainRequest, check_training, training_title
+from core.models.training.privacy import CURVE_NOTE, covered
+from core.models.training.recipe import Recipe
+from core.models.training.secret import kept_key
 from core.settings import Settings
 from core.storage.artifacts import write_atomically
 
 ASKED, CHECKPOINT, CURVE = "training.json", "checkpoint.bin", "curve.csv"
+KEY = "secret.key"  # of a private training, until it is done
 WEIGHTS, MODEL = "model.safetensors", "model.json"
 STOPPED = 130  # exit status after Ctrl-C, as a shell gives it
 
@@ -45,6 +49,7 @@ def train_into(folder: Path, request: TrainRequest, settings: Settings) -> int:
         held_images=images.held_images,
         held_labels=images.held_labels,
         weights=start_weights(payload, settings, None),
+        key=kept_key(folder / KEY) if fixed.recipe.defence == "dp-sgd" else None,
         device=settings.device if payload.device == "auto" else payload.device,
         threads=settings.threads,
         checkpoint=checkpoint.read_bytes() if checkpoint.is_file() else None,
@@ -93,7 +98,7 @@ class _Folder:
         if event.kind == "epoch":
             row = event.values["row"]
             self._rows[int(row["epoch"])] = row
-            print(epoch_line(row, self._payload.recipe["epochs"]), flush=True)
+            print(epoch_line(row, Recipe.from_dict(self._payload.recipe)), flush=True)
             self._write(CURVE, curve_table(list(self._rows.values())).encode())
         elif event.kind == "checkpoint":
             self._write(CHECKPOINT, event.arrays["state"].tobytes())
@@ -117,16 +122,22 @@ class _Folder:
         self._write(WEIGHTS, weights)
         sha = hashlib.sha256(weights).hexdigest()
         spec = replace(self._payload.model, weights_sha256=sha, origin=f"trained: {self._name}")
+        facts, record = trained_facts(self._payload, event.values["rows"][-1], event.values), event.values["record"]
+        private = record.get("privacy") is not None
         model = {
             "name": self._name,
             "spec": json.loads(spec.to_json()),
-            "facts": trained_facts(self._payload, event.values["rows"][-1], event.values),
-            "record": event.values["record"],
+            "facts": covered(facts) if private else facts,
+            "record": covered(record) if private else record,
         }
         self._write(MODEL, json.dumps(model, indent=2, sort_keys=True).encode())
-        (self._folder / CHECKPOINT).unlink(missing_ok=True)
-        for warning in event.values["record"].get("warnings", ()):
+        for name in (CHECKPOINT, KEY):
+            (self._folder / name).unlink(missing_ok=True)
+        for warning in [*record.get("warnings", ()), *([CURVE_NOTE] if private else [])]:
             print(f"note: {warning}")
+        rate = (event.values["record"].get("privacy") or {}).get("sampling_rate")
+        for line in privacy_lines(event.values["rows"][-1], Recipe.from_dict(self._payload.recipe), rate):
+            print(line)
         print(f"{self._folder / WEIGHTS}  {len(weights) / 1024:,.0f} KiB")
         return 0
 

@@ -8,21 +8,34 @@ from dataclasses import fields
 from typing import Any
 
 from core.models.training.progress import EpochRow
+from core.models.training.recipe import Recipe
 
 COLUMNS = tuple(field.name for field in fields(EpochRow))
 
 
-def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
+def epoch_line(row: Mapping[str, Any], recipe: Recipe) -> str:
     """One epoch on one line."""
-    parts = [f"epoch {row['epoch']}/{epochs}", f"loss {row['train_loss']:.3f}"]
+    private = row.get("epsilon") is not None
+    parts = [f"epoch {row['epoch']}/{recipe.epochs}", f"loss {row['train_loss']:.3f}"]
     if _is_number(row["train_accuracy"]):
         parts.append(f"accuracy {row['train_accuracy']:.1%}")
     if _is_number(row["held_out_accuracy"]):
         parts.append(f"held out {row['held_out_accuracy']:.1%}")
-    parts.append(f"gradient norm {row['gradient_norm']:.3g}")
-    if row.get("epsilon") is not None:
-        parts.append(f"ε {row['epsilon']:.3g}")
+    parts.append(f"{'clean ' if private else ''}gradient norm {row['gradient_norm']:.3g}")
+    if private:
+        parts.append(f"ε {row['epsilon']:.3g} at δ {recipe.dp_delta:g}")
     return " · ".join([*parts, f"{row['images_per_second']:,.0f} images/s"])
+
+
+def privacy_lines(row: Mapping[str, Any], recipe: Recipe, rate: float | None) -> list[str]:
+    """What a private training guarantees at this epoch; no line for another. rate: share of the images a step draws."""
+    if row.get("epsilon") is None:
+        return []
+    drawn = "" if rate is None else f"q {rate:.3g}, "
+    return [
+        f"privacy: ε {row['epsilon']:.3g} at δ {recipe.dp_delta:g} ({drawn}one image added or removed)",
+        "clean gradient norm: of the mean gradient before clipping and noise",
+    ]
 
 
 def curve_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from core.commands.train_output import epoch_line
+from core.commands.train_output import epoch_line, privacy_lines
 from core.errors import UserError
 from core.jobs.launch import living_runner
 from core.jobs.training import TrainRequest, final_model, submit_training
@@ -30,6 +30,8 @@ def train_in_store(request: TrainRequest, settings: Settings) -> int:
     made = final_model(store, submitted.job_id)
     accuracy = made.facts.get("accuracy")
     said = "" if accuracy is None else f", {accuracy:.1%} of {made.facts['held_out']:,} held-out images right"
+    for line in privacy_lines(made.facts, view.job.recipe, made.facts.get("sampling_rate")):
+        print(line)
     print(f"model {made.model_id}: {made.name}{said}")
     return 0
 
@@ -62,5 +64,5 @@ def _follow(store: Store, job_id: int, over: threading.Event) -> None:
 
 def _print_from(view: TrainingView, shown: int) -> int:
     for row in view.rows[shown:]:
-        print(epoch_line(vars(row), view.job.recipe.epochs), flush=True)
+        print(epoch_line(vars(row), view.job.recipe), flush=True)
     return len(view.rows)

@@ -39,10 +39,7 @@ def choose(dataset: DataSet, choice: DataChoice) -> tuple[int, ...]:
     if choice.count is None:
         return places
     if choice.count > len(places):
-        raise UserError(
-            f"{choice.count:,} images were asked for, but this choice of {dataset.title} holds {len(places):,}; "
-            "ask for fewer, or allow more classes."
-        )
+        raise UserError(_too_many(dataset, choice, len(places)))
     return places[: choice.count]
 
 
@@ -113,6 +110,22 @@ def _first(dataset: DataSet, choice: DataChoice, label: int, group: list[int]) -
             f"{dataset.title} holds {len(group):,} of {dataset.classes[label]}; ask for fewer, or leave that class out."
         )
     return group[: choice.per_class]
+
+
+def _too_many(dataset: DataSet, choice: DataChoice, there: int) -> str:
+    """What each part holds under the same choice, for whoever asked for more than there is."""
+    limits = " of these classes" * bool(choice.classes)
+    limits += f" at {choice.per_class:,} of each class" if choice.per_class is not None else ""
+    other = TRAIN if choice.part == TEST else TEST
+    said = (
+        f"{choice.count:,} images were asked for, but the {_words(choice.part)} of {dataset.title} holds {there:,}"
+        f"{limits}"
+    )
+    try:
+        beside = len(choose(dataset, replace(choice, part=other, count=None)))
+    except UserError:  # the other part does not meet the limits at all
+        return f"{said}; ask for fewer, or allow more."
+    return f"{said}; ask for fewer, or take the {_words(other)} ({other}), which holds {beside:,}."
 
 
 def _in_turn(dataset: DataSet, groups: dict[int, list[int]], choice: DataChoice) -> tuple[int, ...]:

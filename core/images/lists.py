@@ -52,12 +52,11 @@ def read_list(source: bytes | str | Path, dataset: DataSet) -> DataChoice:
     set does not have, a name that comes twice, and images that are not of the part that the list says.
     """
     head, names = _parse(_text(source))
-    if "fingerprint" in head and head["fingerprint"] != dataset.fingerprint:
-        if head.get("data set") not in (None, dataset.name):
-            raise UserError(
-                f"The list is of the data set {safe_text(head['data set'])}, not of {dataset.title}; open that one."
-            )
-        check_same(dataset, head["fingerprint"])
+    mark, listed = head.get("fingerprint", ""), head.get("data set")
+    if mark != dataset.fingerprint:
+        if listed is not None and _other(listed, dataset.name, marked=bool(mark)):
+            raise UserError(f"The list is of the data set {safe_text(listed)}, not of {dataset.title}; open that one.")
+        check_same(dataset, mark)
     choice = DataChoice(dataset.name, names=names, fingerprint=dataset.fingerprint)
     if "split" in head and not dataset.published_split:
         choice = _with_split(choice, head["split"])
@@ -85,9 +84,9 @@ def _with_split(choice: DataChoice, text: str) -> DataChoice:
         ) from None
 
 
-def listed_dataset(source: bytes | str | Path) -> str | None:
-    """The name of the data set in a list's first lines, or None. Raises UserError as read_list does."""
-    return _parse(_text(source))[0].get("data set")
+def _other(listed: str, opened: str, *, marked: bool) -> bool:
+    """Whether a header names another data set. Without a fingerprint, what stands behind a colon may differ."""
+    return listed != opened if marked else listed.partition(":")[0] != opened.partition(":")[0]
 
 
 def _text(source: bytes | str | Path) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from sqlalchemy import select
 
 from core.attacks import ATTACKS, configure
-from core.campaigns.plan import Campaign, Setting, expand
+from core.campaigns.grid import blocks, title_of
+from core.campaigns.plan import Campaign, Setting
 from core.campaigns.resolve import Resolved, resolve, resolved_setting, spec_of
 from core.errors import UserError
 from core.jobs.compose import AttackRequest
 from core.jobs.material import weights_of
 from core.jobs.plan import check_fits, check_statistics
-from core.jobs.training import TrainRequest, final_model, trained_models
+from core.jobs.training import TrainRequest, check_start_and_room, final_model, trained_models
 from core.leakage.defences import check_defences
 from core.leakage.threat import ThreatModel
 from core.models.catalogue import check_spec, check_train_mode
@@ -29,17 +32,32 @@ def check_campaign(store: Store, campaign: Campaign) -> dict[str, Resolved]:
     """Refuse, in one sentence that names the setting, what cannot run; returns its data sets. Raises UserError."""
     found = resolve(campaign, store.settings)
     checked = set()
-    for one in expand(campaign):
-        setting = resolved_setting(one, found)
-        parts = (setting.data.name, setting.victim.name, setting.training, setting.threat.name, setting.attack.name)
-        if parts in checked:
-            continue  # another epoch of the same training
-        checked.add(parts)
-        try:
-            _check(store, setting, found[setting.data.name])
-        except UserError as error:
-            raise UserError(f"{str(error).rstrip('.')} (setting {one.title}).") from None
+    for block in blocks(campaign):
+        one = found[block.data.name]
+        first = resolved_setting(block.first, found)
+        with _named(campaign, first):
+            spec = _spec(store, first, one)
+            check_spec(spec)
+            _check_training(store, first, spec, one)
+        alike = str(replace(block.victim, name="", init_seed=0))
+        for threat, attack in block.pairs:  # the same for every such victim and recipe, but for the augmentation
+            training = block.training.name if threat.augmented and block.training else None
+            parts = (block.data.name, alike, training, threat.name, attack.name)
+            if parts not in checked:
+                checked.add(parts)
+                setting = resolved_setting(block.setting(threat, attack), found)
+                with _named(campaign, setting):
+                    _check(setting, spec, one.originals)
     return found
+
+
+@contextmanager
+def _named(campaign: Campaign, setting: Setting) -> Iterator[None]:
+    """A refusal with the parts of the setting that it is about."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{str(error).rstrip('.')} (setting {title_of(campaign, setting)}).") from None
 
 
 def train_request(store: Store, campaign: Campaign, setting: Setting) -> TrainRequest:
@@ -76,19 +94,27 @@ def attack_request(store: Store, campaign: Campaign, setting: Setting, train_job
     )
 
 
+def kept_epochs(store: Store, train_job: int) -> set[int | None]:
+    """Epochs of a training whose weights are in the store; None among them stands for the last."""
+    return {None if model.facts.get("final") else model.epoch for model in trained_models(store, train_job)}
+
+
 def resolve_one(store: Store, campaign: Campaign, setting: Setting) -> Resolved:
     """The data set of one setting, opened."""
     return resolve(replace(campaign, data=(setting.data,)), store.settings)[setting.data.name]
 
 
-def _check(store: Store, setting: Setting, one: Resolved) -> None:
-    spec, threat, count = _spec(store, setting, one), setting.threat_model, one.originals
-    attack = ATTACKS[setting.attack.attack]
-    if setting.recipe is not None:
-        if len(one.classes) < 2:
-            raise UserError(f"{len(one.classes)} class is too few to train a classifier; choose at least 2.")
-        check_recipe(setting.recipe, spec, one.train_images)
-    check_spec(spec)
+def _check_training(store: Store, setting: Setting, spec: ModelSpec, one: Resolved) -> None:
+    if setting.recipe is None:
+        return
+    if len(one.classes) < 2:
+        raise UserError(f"{len(one.classes)} class is too few to train a classifier; choose at least 2.")
+    check_recipe(setting.recipe, spec, one.train_images)
+    check_start_and_room(store.settings, spec, setting.recipe, one.train_images, one.entries)
+
+
+def _check(setting: Setting, spec: ModelSpec, count: int) -> None:
+    threat, attack = setting.threat_model, ATTACKS[setting.attack.attack]
     check_fits(attack, threat)
     check_defences(threat, spec)
     check_statistics(attack, configure(attack.name, setting.attack.settings), spec, threat)

@@ -14,13 +14,14 @@ from functools import lru_cache
 
 from sqlalchemy import Connection, and_, func, select, update
 
+from core.campaigns.grid import expand
 from core.campaigns.parse import parse
-from core.campaigns.plan import Campaign, Setting, expand
+from core.campaigns.plan import Campaign, Setting
 from core.errors import UserError
-from core.jobs.campaign_requests import attack_request, train_request
+from core.jobs.campaign_requests import attack_request, kept_epochs, train_request
 from core.jobs.campaigns import ask_child
 from core.jobs.compose import prepare_attack
-from core.jobs.payloads import CampaignJob
+from core.jobs.payloads import CampaignJob, ScoreJob
 from core.jobs.queue import submit_within
 from core.jobs.sources import Beat, still
 from core.jobs.training import submit_training
@@ -97,11 +98,7 @@ def _ask(store: Store, campaign_id: int, campaign: Campaign, settings: tuple[Set
     setting = settings[row.position]
     trained = setting.recipe is not None
     if trained and row.train_state is None:
-        victim = (setting.data, setting.victim, setting.training)
-        places = [one.position for one in settings if (one.data, one.victim, one.training) == victim]
-        submitted = submit_training(store, train_request(store, campaign, setting), parent=campaign_id)
-        with store.database.write() as connection:
-            _link(connection, campaign_id, places, submitted.job_id, "train_job_id")
+        _ask_training(store, campaign_id, campaign, settings, setting)
         return
     if trained and row.train_state in FAILED:
         why = row.train_error or "it was cancelled"
@@ -111,7 +108,37 @@ def _ask(store: Store, campaign_id: int, campaign: Campaign, settings: tuple[Set
     payload = prepare_attack(store, request)
     with store.database.write() as connection:
         submitted = submit_within(connection, payload, f"{campaign.name}: {setting.title}", parent=campaign_id)
+        if submitted.state == "done":
+            _score_again(connection, submitted.job_id)
         _link(connection, campaign_id, [row.position], submitted.job_id, "attack_job_id")
+
+
+def _score_again(connection: Connection, run: int) -> None:
+    """Ask for the scores of a finished run whose scoring failed; once, when a campaign takes the run over."""
+    scoring = select(jobs.c.state).where(jobs.c.parent_id == run, jobs.c.kind == ScoreJob.kind)
+    newest = connection.execute(scoring.order_by(jobs.c.id.desc()).limit(1)).scalar()
+    if newest in FAILED:
+        title = connection.execute(select(jobs.c.title).where(jobs.c.id == run)).scalar_one()
+        submit_within(connection, ScoreJob(attack_job=run), f"Scores of {title}", parent=run, anew=True)
+
+
+def _ask_training(
+    store: Store, campaign_id: int, campaign: Campaign, settings: tuple[Setting, ...], setting: Setting
+) -> None:
+    """One training for all settings of its victim. Of one that is done, weights that somebody deleted are made anew."""
+    victim = (setting.data, setting.victim, setting.training)
+    mine = [one for one in settings if (one.data, one.victim, one.training) == victim]
+    request = train_request(store, campaign, setting)
+    submitted = submit_training(store, request, parent=campaign_id)
+    lost: list[int] = []
+    if submitted.state == "done":
+        there = kept_epochs(store, submitted.job_id)
+        lost = [one.position for one in mine if one.epoch not in there]
+    again = submit_training(store, request, parent=campaign_id, anew=True) if lost else submitted
+    with store.database.write() as connection:
+        kept = [one.position for one in mine if one.position not in set(lost)]
+        _link(connection, campaign_id, kept, submitted.job_id, "train_job_id")
+        _link(connection, campaign_id, lost, again.job_id, "train_job_id")
 
 
 def _link(connection: Connection, campaign_id: int, places: list[int], job_id: int, column: str) -> None:

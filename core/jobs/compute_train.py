@@ -52,6 +52,7 @@ def train(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, sto
         weights=load_weights(arrays["weights"].tobytes()) if "weights" in arrays else None,
         device=str(device),
         progress=progress,
+        key=header.get("key"),
     )
     record = {**done.record, **run_record(device, header["threads"]), "peak_memory_bytes": peak_bytes(str(device))}
     values = {
@@ -61,6 +62,10 @@ def train(header: dict[str, Any], arrays: dict[str, np.ndarray], emit: Emit, sto
         "record": record,
     }
     emit(Event("trained", values, {"weights": blob(weights_file(done.weights))}))
+
+
+CHECKPOINT_SHARE = 0.05  # of the time at most, on writing checkpoints
+WRITING = 50e6  # bytes a second: where a runner writes them, this process sees no disk, and one may be as slow as this
 
 
 class WorkerTraining:
@@ -77,9 +82,11 @@ class WorkerTraining:
         checkpoint_seconds: float,
     ) -> None:
         self._emit, self._stop, self._counts = emit, stop, counts
-        self._checkpoint, self._number, self._interval = checkpoint, checkpoint_number, checkpoint_seconds
-        self._saved = self._beat = time.monotonic()
+        self._checkpoint, self._number = checkpoint, checkpoint_number
+        self._least = self._interval = checkpoint_seconds
+        self._saved = self._beat = self._asked = time.monotonic()
         self._point = -1
+        self._progress = (0, 1)  # steps done, of how many
 
     def resume(self) -> bytes | None:
         """The checkpoint that came with the shard; handed over once, so that its memory is let go."""
@@ -93,6 +100,7 @@ class WorkerTraining:
     def step(self, done: int, total: int, loss: float | None) -> None:
         """Tell of a step when the curve wants its point, or when nothing was told for a while."""
         now = time.monotonic()
+        self._progress = (done, total)
         point = done * CURVE_POINTS // max(1, total)  # by steps, not by time: the same training leaves the same curve
         due = point != self._point or done >= total
         if not due and now - self._beat < BEAT_SECONDS:
@@ -103,6 +111,15 @@ class WorkerTraining:
         losses = np.array([] if loss is None else [loss], dtype=np.float64)
         values = {"step": int(done), "total": int(total), "curve": due and loss is not None}
         self._emit(Event("progress", values, {"losses": losses}))
+
+    def looking(self) -> None:
+        """Tell that it still works, when nothing was told for a while."""
+        now = time.monotonic()
+        if now - self._beat >= BEAT_SECONDS:
+            self._beat = now
+            done, total = self._progress
+            values = {"step": int(done), "total": int(total), "curve": False}
+            self._emit(Event("progress", values, {"losses": np.array([], dtype=np.float64)}))
 
     def epoch(self, row: EpochRow) -> None:
         """A point of the training curve."""
@@ -115,13 +132,19 @@ class WorkerTraining:
 
     def checkpoint_due(self) -> bool:
         """True when the interval since the last checkpoint is over, and before a stop: a pause loses no work."""
-        return time.monotonic() - self._saved >= self._interval or self._stop()
+        self._asked = time.monotonic()
+        return self._asked - self._saved >= self._interval or self._stop()
 
     def checkpoint(self, done: int, state: bytes) -> None:
-        """Hand the state over, numbered onwards from the one that came with the shard."""
+        """Hand the state over, numbered onwards from the one that came with the shard.
+
+        One that takes long makes the next wait longer, so that writing stays within CHECKPOINT_SHARE of the time.
+        """
         self._number += 1
-        self._saved = time.monotonic()
         self._emit(Event("checkpoint", {"step": int(done), "number": self._number}, {"state": blob(state)}))
+        self._saved = time.monotonic()
+        took = max(self._saved - self._asked, len(state) / WRITING)  # since it was asked for: making it counts too
+        self._interval = max(self._least, took / CHECKPOINT_SHARE)
 
 
 def weights_file(weights: Mapping[str, Tensor]) -> bytes:

@@ -38,7 +38,7 @@ class Event:
     epoch           values row: a core.models.training.progress.EpochRow as a dict
     kept            values row, and counts images, held_out, parameters; arrays weights (safetensors bytes) of an epoch
     trained         values rows: every epoch's row; counts as above; seconds; record; arrays weights (safetensors bytes)
-    failed          values reason ("memory", "cancelled", "lost", "error") and sentence
+    failed          values reason ("memory", "cancelled", "lost", "device", "error") and sentence
     """
 
     kind: Kind

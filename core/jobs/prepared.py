@@ -65,6 +65,15 @@ def prepared_key(choice: DataChoice, spec: ModelSpec) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
+def prepared_count(settings: Settings, choice: DataChoice, spec: ModelSpec) -> int | None:
+    """How many images a choice trains on, where they are kept; None where they are not. Reads a header alone."""
+    file = settings.home / FOLDER / prepared_key(choice, spec) / "labels.npy"
+    try:
+        return len(np.load(file, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError):
+        return None  # not prepared yet, or damaged, which whoever needs the images says
+
+
 def forget_prepared(settings: Settings, older_than: float = KEPT_SECONDS) -> int:
     """Delete what nobody has used for so many seconds, and what a killed runner left half-made; returns how many."""
     limit = time.time() - older_than

@@ -1,7 +1,7 @@
 """What a worker does with a shard: bytes in, events out. Imports torch only when a shard runs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from core.jobs.payloads import AttackJob
 from core.jobs.plan import ShardPlan, plan_attack
 from core.leakage.threat import ThreatModel
 from core.models.spec import ModelSpec
-from core.models.training.progress import TrainingCancelled
+from core.models.training.progress import OtherDevice, TrainingCancelled
 
 Emit = compute.Emit
 
@@ -140,6 +140,7 @@ class TrainShard:
     held_images: np.ndarray
     held_labels: np.ndarray
     weights: bytes | None = None  # safetensors to start from; None: drawn from the spec's seed
+    key: int | None = field(default=None, repr=False)  # secret: what DP-SGD draws from (core.models.training.secret)
     device: str = "auto"
     threads: int = 1
     checkpoint: bytes | None = None
@@ -148,7 +149,7 @@ class TrainShard:
 
     def to_bytes(self) -> bytes:
         """For the way to the worker: the one copy of the pixels beside the worker's own."""
-        plain = ("recipe", "device", "threads", "checkpoint_number", "checkpoint_seconds")
+        plain = ("recipe", "key", "device", "threads", "checkpoint_number", "checkpoint_seconds")
         header = {"type": "train", "spec": self.spec.to_json(), **{name: getattr(self, name) for name in plain}}
         arrays = {
             "images": self.images,
@@ -226,6 +227,8 @@ def run_shard(data: bytes, emit: Emit, cancelled: Callable[[], bool]) -> None:
         WORK[header["type"]](header, arrays, emit, cancelled)
     except (AttackCancelled, TrainingCancelled):
         emit(failed("cancelled", "It was stopped."))
+    except OtherDevice as error:
+        emit(failed("device", str(error)))
     except UserError as error:
         emit(failed("error", str(error)))
     except MemoryError:

@@ -2,6 +2,7 @@
 
 from core.images.sets.cache import forget_indexes
 from core.jobs.claims import forget_checkpoints
+from core.jobs.keys import forget_keys
 from core.jobs.prepared import forget_prepared
 from core.jobs.sources import forget_unaugmented
 from core.jobs.uploads import sweep_uploads
@@ -12,13 +13,14 @@ from core.storage.usage import artifact_sizes, forget_usage
 
 
 def sweep(store: Store, rules: Rules | bool = True, *, files: bool = True) -> Pruned:
-    """Delete checkpoints that nobody will resume, then files that no row names, then what the rules bound.
+    """Delete checkpoints and keys that no job goes on with, then files that no row names, then what the rules bound.
 
     rules: True for the defaults; False for none of them, nor of what is merely old. files: also look for files that no
     row names where no checkpoint was let go of, which reads every column. Raises OSError where the disk refuses.
     """
     with store.database.write() as connection:
         checkpoints = forget_checkpoints(connection)
+    forget_keys(store)
     look = bool(checkpoints) or files
     sizes = artifact_sizes(store) if look else {}
     for sha in checkpoints:

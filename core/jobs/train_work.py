@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, select
 
 from core.jobs import results
 from core.jobs.events import Event
+from core.jobs.keys import training_key
 from core.jobs.kinds import Kind, Later, Task
 from core.jobs.material import weights_of
 from core.jobs.payloads import TrainJob
@@ -38,7 +39,7 @@ def plan(task: Task) -> list[ShardPlan]:
 
 
 def shard_bytes(task: Task, _plan: ShardPlan, row: Row[Any]) -> bytes:
-    """Model, recipe, images and the newest checkpoint."""
+    """Model, recipe, images, the key of a private training, and the newest checkpoint."""
     payload, settings = _train(task), task.store.settings
     images = prepared_images(settings, payload.data, payload.model, task.beat)
     return TrainShard(
@@ -49,6 +50,7 @@ def shard_bytes(task: Task, _plan: ShardPlan, row: Row[Any]) -> bytes:
         held_images=images.held_images,
         held_labels=images.held_labels,
         weights=start_weights(payload, settings, task.store),
+        key=training_key(task.store, task.job_id, payload),
         device=task.device(),
         threads=settings.threads,
         checkpoint=task.checkpoint(row),

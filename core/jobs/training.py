@@ -70,10 +70,17 @@ def check_training(settings: Settings, request: TrainRequest) -> TrainRequest:
         )
     spec = replace(request.spec, num_classes=len(names), class_names=names)
     check_recipe(request.recipe, spec, len(places), None if request.device == "auto" else request.device)
-    _check_start(settings, request.recipe, spec)
-    held = min(MOST_HELD, len(dataset.entries) - len(places))
-    _check_room(settings, spec, request.recipe, len(places) + held)
+    check_start_and_room(settings, spec, request.recipe, len(places), len(dataset.entries))
     return replace(request, spec=spec, data=choice)
+
+
+def check_start_and_room(settings: Settings, spec: ModelSpec, recipe: Recipe, images: int, entries: int) -> None:
+    """The part of `check_training` about this machine: weights to start from, memory and disk. Raises UserError.
+
+    images: that are trained on, of the `entries` of the data set; some of the others are looked at after each epoch.
+    """
+    _check_start(settings, recipe, spec)
+    _check_room(settings, spec, recipe, images + min(MOST_HELD, entries - images))
 
 
 def victim_spec(

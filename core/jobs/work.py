@@ -208,7 +208,9 @@ class JobWork:
         return [*writes, lambda c: obsolete.append(results.finish_shard(c, shard))] if event.kind in LAST else writes
 
     def _failure(self, shard: ShardRow, event: Event) -> Later:
-        """Queue the shard again, in halves after an out-of-memory; an error that repeats at once fails the job."""
+        """Queue the shard again, in halves after an out-of-memory. An error that would repeat fails the job at once; a
+        checkpoint of another kind of device pauses it.
+        """
         reason, sentence = event.values["reason"], event.values["sentence"]
         halves = split(shard.plan) if reason == "memory" else None
         one = shards.c.id == shard.id
@@ -220,12 +222,14 @@ class JobWork:
                 last = connection.execute(select(func.max(shards.c.position)).where(mine)).scalar_one()
                 for place, plan in enumerate(halves, start=1):
                     self._insert(connection, last + place, plan, parent=shard.id)
-            elif reason == "cancelled":  # asked for: no attempt is lost
+            elif reason in ("cancelled", "device"):  # asked for, or not begun: no attempt is lost
                 values = {"state": "queued", "attempt": shards.c.attempt - 1}
                 connection.execute(update(shards).where(one).values(**values))
             else:
                 connection.execute(update(shards).where(one).values(state="queued", error=sentence))
 
+        if reason == "device":  # its checkpoint waits for the other device
+            self.stop("paused", sentence)
         if reason == "error" or (reason == "memory" and halves is None):
             self.stop("failed", sentence)
         return write
@@ -249,7 +253,7 @@ class JobWork:
 
     def _end(self, state: str, sentence: str | None) -> None:
         with self.store.database.write() as connection:
-            if sentence == FULL_DISK:  # nobody asked for this pause: it lasts until somebody resumes the job
+            if state == "paused" and sentence:  # nobody asked for this pause: it lasts until somebody resumes the job
                 connection.execute(update(jobs).where(jobs.c.id == self.job_id).values(wanted="pause"))
             elif state == "paused" and _wanted(connection, self.job_id) == "run":
                 state = "queued"  # resumed before it had come to rest

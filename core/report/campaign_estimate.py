@@ -14,21 +14,26 @@ from statistics import median
 from sqlalchemy import select
 
 from core.attacks import configure
-from core.campaigns.plan import Campaign, Setting, expand
+from core.campaigns.grid import blocks
+from core.campaigns.plan import Campaign, Setting
 from core.campaigns.resolve import Resolved, resolved_setting, spec_of
 from core.campaigns.size import SPARE_BYTES, Size, free_bytes, gib, size_of
 from core.models.spec import ModelSpec
 from core.report.campaign_notes import campaign_notes
 from core.report.estimate import estimate_request
+from core.report.estimate_table import COLD_SECONDS, width_of
 from core.storage.schema import jobs, models, training_epochs
 from core.storage.store import Store
 
 NEWEST = 50  # finished jobs that are looked at
-# (architecture, base width) -> images a second of training at 32×32 on 2 CPU cores; 0: no such argument.
-TRAIN_RATES = {("lenet", 0): 2500.0, ("convnet", 8): 900.0, ("convnet", 64): 40.0, ("resnet20-4", 64): 25.0}
+# (architecture, base width; 0: no such argument) -> images a second of training at 32 px. LeNet and ConvNet of base 8:
+# the mini study's in steps of 8, 2026-11-25, 2 CPU cores beside other work; the full-width nets a processor second in
+# steps of 64, docs/benchmarks.md, "Training a victim".
+TRAIN_RATES = {("lenet", 0): 250.0, ("convnet", 8): 95.0, ("convnet", 64): 10.9, ("resnet20-4", 64): 33.3}
 UNKNOWN_TRAIN_RATE = 20.0
-SCORE_SECONDS, SCORE_SECONDS_EACH = 3.0, 0.5  # of a run, and of each of its images, on 2 CPU cores
+SCORE_SECONDS, SCORE_SECONDS_EACH = 0.5, 0.1  # of a run, and of each of its images; measured as LeNet's rate above
 START_SECONDS = 2.0  # of a training or an attack before it computes
+NAMED = 6  # victims whose time is a guess that are named
 MOST_ASKED = 40  # different attacks whose pace is asked for; beyond, the mean of these stands for the rest
 
 
@@ -66,10 +71,9 @@ def estimate_campaign(
     store: Store, campaign: Campaign, found: Mapping[str, Resolved], *, measure: bool = True
 ) -> CampaignEstimate:
     """Time and disk of a campaign on the data sets that `resolve` found. Raises UserError as `expand` does."""
-    settings = [resolved_setting(one, found) for one in expand(campaign)]
     size = size_of(campaign, found)
-    training, train_basis = _trainings(store, settings, found)
-    attacks, attack_basis, guess, measuring = _attacks(store, campaign, settings, found, measure)
+    training, train_basis = _trainings(store, campaign, found)
+    attacks, attack_basis, guess, measuring = _attacks(store, campaign, size.settings, found, measure)
     scoring, score_basis = _scorings(store, size)
     return CampaignEstimate(
         size=size,
@@ -84,26 +88,34 @@ def estimate_campaign(
     )
 
 
-def _trainings(store: Store, settings: list[Setting], found: Mapping[str, Resolved]) -> tuple[float, str]:
+def _trainings(store: Store, campaign: Campaign, found: Mapping[str, Resolved]) -> tuple[float, str]:
     """Seconds of all trainings, one after the other."""
     measured = _train_rates(store)
     seconds, guessed, known = 0.0, set(), 0
-    for one in {(s.data.name, s.victim.name, s.training): s for s in settings if s.recipe is not None}.values():
+    for block in blocks(campaign):
+        one = resolved_setting(block.first, found)
+        if one.recipe is None:
+            continue
         spec = spec_of(one.victim, found[one.data.name])
-        if spec is None or one.recipe is None:
+        if spec is None:
             continue
         rate = measured.get(_likeness(spec))
         if rate is None:
-            base = int(spec.arguments.get("base", 64 if spec.architecture in ("convnet", "resnet20-4") else 0))
-            rate = TRAIN_RATES.get((spec.architecture, base), UNKNOWN_TRAIN_RATE) * (32 / spec.height) ** 2
+            kind = (spec.architecture, width_of(spec.architecture, spec.arguments))
+            rate = TRAIN_RATES.get(kind, UNKNOWN_TRAIN_RATE) * (32 / spec.height) ** 2
             guessed.add(one.victim.name)
         else:
             known += 1
         seconds += START_SECONDS + found[one.data.name].train_images * one.recipe.epochs / rate
     basis = "trainings: measured on earlier ones in this store" if known else ""
     if guessed:
-        basis = f"trainings of {', '.join(sorted(guessed))}: a guess, never measured here"
+        basis = f"trainings of {_some(sorted(guessed))}: a guess, never measured here"
     return seconds, basis
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _likeness(spec: ModelSpec) -> str:
@@ -130,16 +142,11 @@ def _train_rates(store: Store) -> dict[str, float]:
 
 
 def _attacks(
-    store: Store, campaign: Campaign, settings: list[Setting], found: Mapping[str, Resolved], measure: bool
+    store: Store, campaign: Campaign, settings: int, found: Mapping[str, Resolved], measure: bool
 ) -> tuple[float, str, bool, bool]:
     """Seconds of all attacks, what they rest on, whether it is a guess, whether a measurement runs."""
-    alike: dict[tuple[object, ...], list[Setting]] = {}
-    for one in settings:
-        changes = str(one.threat_model.defences)
-        alike.setdefault((one.data.name, one.victim.name, one.threat.name, changes, one.attack.name), []).append(one)
     total, basis, guess, measuring, asked = 0.0, set(), False, False, 0
-    for group in list(alike.values())[:MOST_ASKED]:
-        one = group[0]
+    for one, times in _alike(campaign, found).values():
         spec = spec_of(one.victim, found[one.data.name]) or _stored(store, one)
         answer = estimate_request(
             store,
@@ -152,12 +159,32 @@ def _attacks(
             device=campaign.device,
             measure=measure,
         )
-        total += answer.seconds * len(group)
-        asked += len(group)
+        total += (answer.seconds - COLD_SECONDS + START_SECONDS) * times  # its worker is warm
+        asked += times
         basis.add(answer.basis)
         guess, measuring = guess or answer.guess, measuring or answer.measuring
     words = basis.pop() if len(basis) == 1 else "partly measured, partly from a table or a guess"
-    return total * len(settings) / max(1, asked), f"attacks: {words}", guess, measuring
+    return COLD_SECONDS + total * settings / max(1, asked), f"attacks: {words}", guess, measuring
+
+
+def _alike(campaign: Campaign, found: Mapping[str, Resolved]) -> dict[tuple[object, ...], tuple[Setting, int]]:
+    """The first MOST_ASKED different attacks of the grid, each with how many settings are like it."""
+    alike: dict[tuple[object, ...], tuple[Setting, int]] = {}
+    asked: set[tuple[str, str]] = set()  # victims
+    for block in blocks(campaign):
+        if len(alike) >= MOST_ASKED and (block.data.name, block.victim.name) not in asked:
+            break  # they come in order, so that none of those that follow is like one of these
+        asked.add((block.data.name, block.victim.name))
+        for threat, attack in block.pairs:
+            way = block.training if threat.augmented else None
+            key = (block.data.name, block.victim.name, way and way.name, threat.name, attack.name)
+            if key in alike:
+                alike[key] = (alike[key][0], alike[key][1] + len(block.epochs))
+            elif len(alike) < MOST_ASKED:
+                alike[key] = (resolved_setting(block.setting(threat, attack), found), len(block.epochs))
+            elif len(block.pairs) > len(alike):
+                break  # of a grid of very many pairs the first ones stand for all
+    return alike
 
 
 def _stored(store: Store, setting: Setting) -> ModelSpec:

@@ -48,8 +48,8 @@ def time_line(estimate: CampaignEstimate) -> str:
         )
         if seconds
     ]
-    said = "a guess of " if estimate.guess else ""
-    return f"about {said}{duration(estimate.seconds)} ({', '.join(parts)})"
+    said = "a guess: " if estimate.guess else ""
+    return f"{said}about {duration(estimate.seconds)} ({', '.join(parts)})"
 
 
 def progress_line(view: CampaignView) -> str:

@@ -54,7 +54,7 @@ class SettingRow:
     share: float
     training: int | None  # job
     run: int | None  # job
-    why: str | None  # the sentence of what failed
+    why: str | None  # the sentence of what failed, or paused it
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from core.attacks import ATTACKS
 from core.report.evidence import RunVerdict, evidence, run_verdict
-from core.report.verdict import Threshold
+from core.report.verdict_records import Threshold
 from core.storage.schema import jobs
 from core.storage.store import Store
 

@@ -16,7 +16,7 @@ from core.leakage.controls import easy_case
 from core.leakage.threat import ThreatModel
 from core.models.spec import ModelSpec
 from core.registry import look_up
-from core.report.estimate_table import COLD_SECONDS, MEASURED_ON, RATES, UNKNOWN_RATE
+from core.report.estimate_table import COLD_SECONDS, MEASURED_ON, table_rate
 from core.report.pace import Known, pace_of, question
 from core.storage import schema
 from core.storage.store import Store
@@ -112,8 +112,8 @@ def estimate(store: Store, work: Work, pace: Known | None = None) -> TimeEstimat
     """
     pace = pace or Known()
     paces = measured(store, work)
-    known = (work.architecture, work.attack) in RATES
-    rate, used = RATES.get((work.architecture, work.attack), (UNKNOWN_RATE, 1.0))
+    rate, used, known = table_rate(work.architecture, work.arguments, work.attack)
+    rate *= (32 / work.height) ** 2
     basis = MEASURED_ON if known else f"a guess: {work.attack} on {work.architecture} was never measured here"
     if paces:
         rate, used = median(p.rate for p in paces), median(p.used for p in paces)

@@ -9,7 +9,8 @@ from core.labels.recognition import Recognition, recognition
 from core.metrics.registry import METRICS
 from core.registry import look_up
 from core.report.names import NEAREST, short_name
-from core.report.verdict import Evidence, Threshold, Verdict, verdict
+from core.report.verdict import verdict
+from core.report.verdict_records import Evidence, Threshold, Verdict
 from core.report.views import run_metrics
 from core.storage import schema
 from core.storage.store import Store

@@ -30,7 +30,8 @@ from core.report.pictures import difference_png
 from core.report.records import MAX_PAGE, ROLES, Card, Query
 from core.report.runs import Run, flat_settings, run
 from core.report.sets import set_scores
-from core.report.verdict import Threshold, Verdict, control_name
+from core.report.verdict import control_name
+from core.report.verdict_records import Threshold, Verdict
 from core.report.verdict_words import CONTROL_RULE
 from core.report.views import reconstruction_page, run_metrics, scored_anew
 from core.storage.store import Store

@@ -28,6 +28,8 @@ FIRST = (
     "psnr", "mse", "ssim", "lpips_alex", "classifier_probability", "dists", "psnr_registered", "haarpsi", "semsim",
     "lpips_vgg", "gmsd",
 )  # fmt: skip
+PIXELWISE = ("psnr", "mse", "mae")
+PERCEIVED = ("lpips_alex", "lpips_vgg", "lpips_squeeze", "dists", "dreamsim", "semsim", "classifier_probability")
 SHOWN = 8  # scores on a card before anyone chooses
 
 
@@ -46,10 +48,24 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda n: (GROUPS.index(group(n)), place.get(n, len(place)), n)))
 
 
-def first_shown(names: Iterable[str]) -> tuple[str, ...]:
-    """The few metrics that a card shows before anyone chooses: up to SHOWN, in order, no diagnostic."""
+def first_shown(names: Iterable[str], most: int = SHOWN) -> tuple[str, ...]:
+    """The few metrics that are shown before anyone chooses: up to `most`, in order, no diagnostic."""
     known = [name for name in in_order(names) if group(name) != DIAGNOSTICS]
     preferred = [name for name in FIRST if name in known]
     rest = [name for name in known if name not in preferred]
-    chosen = set((preferred + rest)[:SHOWN])
+    chosen = set((preferred + rest)[:most])
     return tuple(name for name in known if name in chosen)
+
+
+def two_measures(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two of these metrics that say different things, for a first look; None without any.
+
+    PSNR against LPIPS, another deep distance or an independent classifier; else two of different groups. Two of one
+    group rank alike by construction (PSNR is MSE on another scale) and would show a line.
+    """
+    known = [name for name in in_order(names) if group(name) != DIAGNOSTICS]
+    if not known:
+        return None
+    first = next((name for name in PIXELWISE if name in known), known[0])
+    others = [name for name in known if group(name) != group(first)] or [name for name in known if name != first]
+    return first, next((name for name in PERCEIVED if name in others), others[0] if others else first)

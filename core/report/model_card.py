@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from core.images.datasets import DATASETS
+from core.models.training.privacy import covered
 from core.report.models import ModelEntry
 from core.report.training import TrainingJob
 
@@ -14,11 +15,13 @@ FORMAT = "semsight model card 1"
 def model_card(entry: ModelEntry, training: TrainingJob | None = None) -> dict[str, Any]:
     """Everything that someone needs who is given the weights: what the model takes, how it was made, how good it is.
 
-    Numbers that are not known are null; nothing in it is NaN. training: the job that made it.
+    Numbers that are not known are null; nothing in it is NaN. training: the job that made it. A model that was trained
+    with DP-SGD has none of the figures that its ε does not cover.
     """
     dataset = training.dataset if training is not None else entry.facts.get("dataset")
     record = DATASETS.get(str(dataset).partition(":")[0])
-    facts = {name: _json(value) for name, value in entry.facts.items() if name != "recipe"}
+    known = covered(entry.facts) if entry.facts.get("privacy") else entry.facts
+    facts = {name: _json(value) for name, value in known.items() if name != "recipe"}
     return {
         "format": FORMAT,
         "name": entry.name,

@@ -12,9 +12,12 @@ from core.models.catalogue import CATALOGUE, IMPRINT
 from core.models.presets import MODELS, PRESETS, training_record
 from core.models.sizes import parameter_count
 from core.models.spec import ModelSpec
+from core.storage.campaigns import LIVE
 from core.storage.database import bump
-from core.storage.schema import jobs, models
+from core.storage.prune import still_named
+from core.storage.schema import campaign_settings, jobs, models
 from core.storage.store import Store
+from core.storage.usage import forget_usage
 
 PRESET, TRAINED, UPLOAD = "preset", "trained", "upload"
 
@@ -78,7 +81,10 @@ def model_entry(store: Store, model_id: int) -> ModelEntry:
 
 
 def forget_model(store: Store, model_id: int) -> None:
-    """Delete the weights of a chosen epoch and their row; UserError where a run used them, or for any other model."""
+    """Delete the weights of a chosen epoch and their row, and the file where no other row names it.
+
+    UserError for any other model, and where a run, a campaign's setting that is still to run, or a training needs it.
+    """
     with store.database.write() as connection:
         row = connection.execute(select(models).where(models.c.id == model_id)).first()
         if row is None:
@@ -90,12 +96,39 @@ def forget_model(store: Store, model_id: int) -> None:
             raise UserError(f"{row.name} was attacked in run {runs[0]}, which needs it; it stays.")
         if _trained_from(connection, row.weights_sha):
             raise UserError(f"{row.name} is where another training starts from; it stays.")
+        if (campaign := _awaited_by(connection, row)) is not None:
+            raise UserError(
+                f"{row.name} is still to be attacked in campaign {campaign}; it stays until that has ended."
+            )
         connection.execute(delete(models).where(models.c.id == model_id))
-        shared = select(models.c.id).where(models.c.weights_sha == row.weights_sha).limit(1)
-        alone = connection.execute(shared).first() is None
         bump(connection, "jobs")
-    if alone:
+    if not still_named(store, [row.weights_sha]):
         store.artifacts.remove(row.weights_sha)
+    forget_usage(store)
+
+
+def _awaited_by(connection: Connection, model: Row[Any]) -> int | None:
+    """The first campaign that goes on and has a setting without a run yet that may attack this epoch's weights.
+
+    A setting whose training was not asked for yet may turn out to want this very one.
+    """
+    settings = campaign_settings.c
+    waiting = (
+        select(settings.campaign_id, settings.train_job_id, settings.parts, jobs.c.payload)
+        .join(jobs, jobs.c.id == settings.campaign_id)
+        .where(jobs.c.state.in_(LIVE), settings.attack_job_id.is_(None), settings.error.is_(None))
+        .order_by(settings.campaign_id, settings.position)
+    )
+    named: dict[int, set[str]] = {}  # campaign -> its victims that are this model, by its number
+    for row in connection.execute(waiting):
+        if row.campaign_id not in named:
+            victims = json.loads(row.payload)["plan"]["victims"]
+            named[row.campaign_id] = {one["name"] for one in victims if one.get("model") == model.id}
+        parts = json.loads(row.parts)
+        of_training = row.train_job_id in (None, model.job_id) and parts.get("epoch") == model.epoch
+        if of_training or parts.get("victim") in named[row.campaign_id]:
+            return int(row.campaign_id)
+    return None
 
 
 def _runs_by_model(connection: Connection) -> dict[str, tuple[int, ...]]:

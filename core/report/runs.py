@@ -49,6 +49,7 @@ class Run:
     scoring: str | None  # state of the score job; None before it exists
     scoring_error: str | None
     payload: dict[str, Any]
+    parent: int | None = None  # the job that asked for it, such as a campaign
 
     @property
     def share(self) -> float:
@@ -108,14 +109,20 @@ def counts(store: Store) -> StoreCounts:
 
 
 def runs(
-    store: Store, *, limit: int = 20, offset: int = 0, active: bool | None = None, results: bool | None = None
-) -> list[Run]:
+    store: Store, *, limit: int = 20, offset: int = 0, active: bool | None = None, results: bool | None = None,
+    alone: bool = False,
+) -> list[Run]:  # fmt: skip
     """Attack jobs, newest first.
 
     active: True for queued, running and paused ones, False for the others.
     results: True for those that have stored a reconstruction of the attack, False for those that have not.
+    alone: leave out what a campaign asked for.
     """
     statement = select(jobs).where(jobs.c.kind == "attack").order_by(jobs.c.id.desc()).limit(limit).offset(offset)
+    if alone:
+        parent = jobs.alias("parent")
+        asked = select(parent.c.id).where(parent.c.id == jobs.c.parent_id, parent.c.kind == "campaign").exists()
+        statement = statement.where(~asked)
     if active is not None:
         statement = statement.where(jobs.c.state.in_(ACTIVE) if active else jobs.c.state.not_in(ACTIVE))
     if results is not None:
@@ -172,6 +179,7 @@ def _run(row: Any, steps: tuple[int, int], scoring: Any) -> Run:
         scoring=scoring.state if scoring else None,
         scoring_error=scoring.error if scoring else None,
         payload=json.loads(row.payload),
+        parent=row.parent_id,
     )
 
 
@@ -265,6 +273,18 @@ def changes(store: Store, names: Sequence[str] = ("jobs", "reconstructions", "sc
     """The change counters of these names: equal tuples mean that nothing happened in between."""
     with store.database.read() as connection:
         return tuple(change(connection, name) for name in names)
+
+
+def job_states(store: Store) -> tuple[tuple[Any, ...], ...]:
+    """How many jobs of each kind are in each state, and settings refused: what stays equal while jobs get on."""
+    jobs, settings = schema.jobs, schema.campaign_settings
+    kinds = select(jobs.c.kind, jobs.c.state, func.count()).group_by(jobs.c.kind, jobs.c.state)
+    linked = select(
+        func.count(settings.c.attack_job_id), func.count(settings.c.train_job_id), func.count(settings.c.error)
+    )
+    with store.database.read() as connection:
+        found = [tuple(row) for row in connection.execute(kinds.order_by(jobs.c.kind, jobs.c.state))]
+        return (*found, tuple(connection.execute(linked).one()))
 
 
 def _median(values: Sequence[float]) -> float | None:

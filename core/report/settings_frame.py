@@ -36,6 +36,8 @@ def _row(table: SettingsTable, index: int) -> dict[str, Any]:
         "accuracy": row.victim.accuracy,
         "held_out": row.victim.held_out,
         "epsilon": row.victim.epsilon,
+        "delta": row.victim.delta,
+        "unit": row.victim.unit,
         "epoch": row.victim.epoch,
         "originals": row.originals,
         "reconstructions": row.reconstructions,

@@ -46,6 +46,7 @@ def people(facts: Made, blind: Answers, everyone: Answers, blind_only: bool) -> 
     said = [used[one] for one in ids if one in used]
     decided = [one.recognisable for one in said if one.recognisable is not None]
     beside = sum(everyone[one].answers for one in ids if one in everyone) - sum(one.answers for one in said)
+    controls = sum(used[one].answers for one in facts.ids[~facts.attack].tolist() if one in used)
     return People(
         images=len(said),
         share=wilson(sum(decided), len(decided)),
@@ -54,6 +55,7 @@ def people(facts: Made, blind: Answers, everyone: Answers, blind_only: bool) -> 
         unlabelled=len(ids) - len(said),
         rate=clustered_share([one.recognised for one in said], [one.answers for one in said]),
         beside=beside,
+        controls=controls,
     )
 
 

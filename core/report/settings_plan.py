@@ -11,8 +11,9 @@ from sqlalchemy import Connection, func, select
 
 from core.errors import UserError
 from core.models.spec import ModelSpec, spec_identity
-from core.report.settings_records import PARTS, State, Victim
-from core.report.settings_words import attack_words, recipe_words, threat_words
+from core.report.settings_names import campaign_parts, named, victim_name
+from core.report.settings_records import State, Victim
+from core.report.settings_words import recipe_words
 from core.storage import schema
 from core.storage.database import change
 from core.storage.sets import setting_key
@@ -80,7 +81,9 @@ def planned(store: Store, campaign: int | None, runs: Sequence[int] | None) -> t
         else:
             found = _grouped(connection, str(store.database.url), runs)
         victims = _victims(connection, {row.asked.model for row in found if row.asked})
-    return tuple(_named(found, victims))
+        given = _given(connection, [run.id for row in found if row.asked and not row.parts for run in row.runs])
+    rows = [replace(row, victim=victims.get(row.asked.model, Victim()) if row.asked else Victim()) for row in found]
+    return tuple(replace(row, **words) for row, words in zip(rows, named(rows, given), strict=True))
 
 
 # --- a campaign -------------------------------------------------------------------------------------------
@@ -98,13 +101,10 @@ def _of_campaign(connection: Connection, url: str, campaign: int) -> list[Planne
     for row in rows:
         run = attacks.get(row.attack_job_id)
         state, reason = _state(run, trained.get(row.train_job_id), row.error)
-        named = {name: str(value) for name, value in json.loads(row.parts).items() if value is not None}
-        recipe = named.get("recipe", "") + (f" · epoch {named['epoch']}" if "epoch" in named else "")
-        parts = {name: named.get(name, "") for name in PARTS} | {"recipe": recipe}
         found.append(
             Planned(
                 title=row.title,
-                parts=parts,
+                parts=campaign_parts(row.parts),
                 state=state,
                 reason=reason,
                 runs=(run,) if run else (),
@@ -164,34 +164,6 @@ def _group(members: Sequence[RunState], asked: Mapping[int, Asked]) -> Planned:
     if ended and failed:
         reason = f"{failed} of {len(members)} runs of this setting failed and are left out."
     return Planned("", {}, state, reason, tuple(shown), members[-1].id, None, asked[shown[-1].id])
-
-
-def _named(found: Iterable[Planned], victims: Mapping[str, Victim]) -> list[Planned]:
-    """Every row with what is known of its victim; where no campaign named the parts, in words from what was asked."""
-    rows = []
-    for row in found:
-        victim = victims.get(row.asked.model, Victim()) if row.asked else Victim()
-        if row.asked and not row.parts:
-            spec = row.asked.values["model"]
-            parts = {
-                "data": row.asked.dataset,
-                "victim": victim.name or str(spec["architecture"]),
-                "recipe": victim.recipe or str(spec.get("origin", "")),
-                "threat": threat_words(row.asked.values["threat"]),
-                "attack": str(row.asked.values["attack"]),
-            }
-            row = replace(row, parts=parts)
-        rows.append(replace(row, victim=victim))
-    told = attack_words([(row.parts, row.asked.values if row.asked else {}) for row in rows])
-    rows = [replace(row, parts={**row.parts, "attack": words}) for row, words in zip(rows, told, strict=True)]
-    varied = {name for name in PARTS if len({row.parts.get(name) for row in rows}) > 1 or name == "victim"}
-    shown = varied if len(rows) > 1 else set(PARTS)
-    return [row if row.title else replace(row, title=_title(row.parts, shown)) for row in rows]
-
-
-def _title(parts: Mapping[str, str], shown: set[str]) -> str:
-    """The parts that tell a setting from the others; all of them of one alone."""
-    return " · ".join(value for name, value in parts.items() if value and name in shown)
 
 
 # --- rows that both need ----------------------------------------------------------------------------------
@@ -257,6 +229,17 @@ def _read(payload: Mapping[str, Any], dataset: str) -> Asked:
     return Asked(values, dataset, setting_key(payload, dataset), spec_identity(spec), len(payload["originals"]))
 
 
+def _given(connection: Connection, runs: Sequence[int]) -> dict[int, tuple[int, dict[str, str]]]:
+    """(campaign, what it calls the parts) of the runs that campaigns asked for; of several the newest's."""
+    table = schema.campaign_settings
+    found: dict[int, tuple[int, dict[str, str]]] = {}
+    for part in _parts(runs):
+        asked = select(table.c.attack_job_id, table.c.campaign_id, table.c.parts).where(table.c.attack_job_id.in_(part))
+        for row in connection.execute(asked.order_by(table.c.campaign_id)):
+            found[row.attack_job_id] = (row.campaign_id, campaign_parts(row.parts))
+    return found
+
+
 def _victims(connection: Connection, identities: set[str]) -> dict[str, Victim]:
     table = schema.models
     columns = (table.c.id, table.c.name, table.c.identity, table.c.epoch, table.c.facts)
@@ -265,9 +248,15 @@ def _victims(connection: Connection, identities: set[str]) -> dict[str, Victim]:
         for row in connection.execute(select(*columns).where(table.c.identity.in_(part))):
             facts = json.loads(row.facts) if row.facts else {}
             epoch = row.epoch if row.epoch is not None else facts.get("epoch")
-            known = {name: facts.get(name) for name in ("accuracy", "held_out", "epsilon")}
+            known = {name: facts.get(name) for name in ("accuracy", "held_out", "epsilon", "delta")}
             found[row.identity] = Victim(
-                model=row.id, name=row.name, epoch=epoch, recipe=recipe_words(facts.get("recipe")), **known
+                model=row.id,
+                name=victim_name(row.name, facts),
+                epoch=epoch,
+                recipe=recipe_words(facts.get("recipe")),
+                recipe_name=str(facts.get("recipe_words") or ""),
+                unit=facts.get("unit") or "",
+                **known,
             )
     return found
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from core.report.settings_records import (
+    FEWEST_ANSWERED,
     FEWEST_SETTINGS,
     PEOPLE,
     RATE,
@@ -39,8 +40,8 @@ def agreements(
 ) -> tuple[tuple[Agreement, ...], str, str]:
     """(one for each metric and set metric, the column of people it is with, words about it).
 
-    With the share of recognisable images where at least FEWEST_SETTINGS settings have one, else with the recognition
-    rate; () with fewer. Settings of attacks on the model alone are left out: their pairing, with the nearest original,
+    With the share of recognisable images where at least FEWEST_SETTINGS settings have one over FEWEST_ANSWERED images
+    or more, else with the recognition rate of settings with so many answered images; () with fewer. Settings of attacks on the model alone are left out: their pairing, with the nearest original,
     would flatter the metrics.
     """
     by_name = {column.name: column for column in columns}
@@ -48,13 +49,29 @@ def agreements(
     left_out = sum(bool(row.whole and row.nearest) for row in rows)
     for name in PEOPLE:
         column = by_name.get(name)
-        said = np.array([_value(row, column, statistic) for row in usable]) if column else np.zeros(0)
+        counted = [_value(row, column, statistic) if _enough(row, name) else np.nan for row in usable] if column else []
+        said = np.array(counted, dtype=np.float64)
         count = int((~np.isnan(said)).sum())
         if count >= FEWEST_SETTINGS:
             found = [_agreement(usable, one, said, statistic) for one in columns if _compared(one)]
             return tuple(found), name, _words(count, name, left_out)
-    some = sum(row.people is not None and row.people.images > 0 for row in usable)
-    return (), SHARE, f"{some} of {len(usable)} settings have answers; a ranking needs at least {FEWEST_SETTINGS}."
+    some = sum(_enough(row, RATE) for row in usable)
+    return (
+        (),
+        SHARE,
+        (
+            f"Too few answers yet: {some} of {len(usable)} settings have {FEWEST_ANSWERED} answered images or more, "
+            f"and a ranking needs at least {FEWEST_SETTINGS} such settings."
+        ),
+    )
+
+
+def _enough(row: SettingRow, name: str) -> bool:
+    """Whether people said enough of this setting for its place in a ranking to mean anything."""
+    if row.people is None:
+        return False
+    images = row.people.share.n if name == SHARE else row.people.images
+    return images >= FEWEST_ANSWERED
 
 
 def _compared(column: SettingColumn) -> bool:
@@ -71,7 +88,7 @@ def _words(count: int, name: str, left_out: int) -> str:
     measure = "the share of recognisable images" if name == SHARE else "the recognition rate of all answers"
     told = f"Over {count} settings, with {measure}."
     if name == RATE:
-        told += " Fewer than 3 settings have an image with 3 answers."
+        told += f" Fewer than {FEWEST_SETTINGS} settings have {FEWEST_ANSWERED} images with 3 answers each."
     if count < FEW_SETTINGS:
         told += (
             f" With so few, chance alone reaches high values: p says how often among all orders of these {count}; "

@@ -15,7 +15,9 @@ STATISTICS: tuple[Statistic, ...] = ("mean", "median")
 PARTS = ("data", "victim", "recipe", "threat", "attack")
 SHARE, RATE = "recognisable", "recognition_rate"  # the two columns that people fill
 PEOPLE = (SHARE, RATE)
-FEWEST_SETTINGS = 3  # with fewer there is no ranking to agree with
+FEWEST_SETTINGS = 4  # with fewer there is no ranking to agree with
+FEWEST_ANSWERED = 3  # images of a setting that people must have answered for it to count in that
+FEW_SCORES = 6  # shown before anyone chooses: they stand beside people, verdict and accuracy
 # waiting: no run was asked for yet. training: its victim is being trained. scoring: attacked, and being scored.
 State = Literal["waiting", "training", "queued", "running", "paused", "scoring", "done", "failed", "cancelled"]
 
@@ -28,9 +30,12 @@ class Victim:
     name: str = ""
     accuracy: float | None = None
     held_out: int | None = None
-    epsilon: float | None = None  # spent by DP-SGD
+    epsilon: float | None = None  # spent by DP-SGD, at delta, for unit: without them it says nothing
+    delta: float | None = None
+    unit: str = ""  # whose presence ε hides, such as "one image (add or remove one)"
     epoch: int | None = None
-    recipe: str = ""
+    recipe: str = ""  # in words: what differs from the paper's
+    recipe_name: str = ""  # what its training called it
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class People:
     """What people said of a setting's reconstructions.
 
     share: recognisable of those with at least 3 answers. rate: recognised answers of all answers. beside: answers
-    given beside the original, which are left out.
+    given beside the original, which are left out. controls: answers about what was made without the update.
     """
 
     images: int  # with an answer
@@ -48,6 +53,7 @@ class People:
     unlabelled: int
     rate: Estimate
     beside: int = 0
+    controls: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,7 @@ class SettingsTable:
     unscored: Mapping[str, str] = field(default_factory=dict)  # metrics without a value anywhere, and why
     references: tuple[str, ...] = ("attacked",)  # that there is a choice of
     campaign: int | None = None
+    alike: Mapping[str, str] = field(default_factory=dict)  # PARTS that all rows have in common, in words
 
     def column(self, name: str) -> SettingColumn:
         """The column of this name; KeyError for none."""

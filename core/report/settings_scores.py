@@ -21,7 +21,7 @@ from core.report.present import Kind, Shown, shown
 from core.report.score_columns import NONE, KindColumn, kind_columns
 from core.report.settings_plan import RunState
 from core.report.summary import MetricSummary, summarise
-from core.report.verdict import Evidence
+from core.report.verdict_records import Evidence
 from core.settings import Settings
 from core.storage import schema
 from core.storage.store import Store

@@ -21,6 +21,7 @@ from core.report.references import ATTACKED, SOURCE, references
 from core.report.score_columns import NONE
 from core.report.sets import SetScore
 from core.report.settings_frame import frame as frame
+from core.report.settings_notes import alike, notes, set_note
 from core.report.settings_people import answers, people, verdicts
 from core.report.settings_plan import Planned, planned
 from core.report.settings_ranks import agreements, ranked
@@ -109,7 +110,8 @@ def _table(
         agreement=agreement,
         agreement_words=words,
         against=against,
-        notes=_notes(rows, choice, blind_only),
+        notes=notes(rows, choice, blind_only),
+        alike=alike(rows),
         reference=reference,
         blind_only=blind_only,
         statistic=statistic,
@@ -198,7 +200,7 @@ def _pictures(facts: Sequence[Made]) -> dict[int, tuple[tuple[int, str], ...]]:
     }
 
 
-# --- columns and notes ------------------------------------------------------------------------------------
+# --- columns ---------------------------------------------------------------------------------------------
 def _columns(rows: Sequence[SettingRow], choice: Mapping[str, Shown]) -> list[SettingColumn]:
     """People first, then the metrics that any row has a value of, in the order of their groups, then set metrics."""
     found = [
@@ -221,49 +223,7 @@ def _columns(rows: Sequence[SettingRow], choice: Mapping[str, Shown]) -> list[Se
             found.append(
                 SettingColumn(
                     name, short_name(name), "set", metric.direction, version=version[0], weights_hash=version[1],
-                    note=_set_note(scores),
+                    note=set_note(scores),
                 )
             )  # fmt: skip
     return found
-
-
-def _set_note(scores: Sequence[SetScore]) -> str:
-    """The small-sample warnings of a set metric over the table."""
-    sizes = sorted({one.n for one in scores})
-    least = max(one.minimum_sample for one in scores)
-    told = []
-    if sizes[0] < least:
-        told.append(f"From {_span(sizes)} pictures: with fewer than {least:,} a value says little by itself.")
-    if len(sizes) > 1:
-        told.append(f"The settings have {_span(sizes)} pictures, and a value depends on their number.")
-    return " ".join(told)
-
-
-def _span(sizes: Sequence[int]) -> str:
-    return f"{sizes[0]:,}" if sizes[0] == sizes[-1] else f"{sizes[0]:,} to {sizes[-1]:,}"
-
-
-def _notes(rows: Sequence[SettingRow], choice: Mapping[str, Shown], blind_only: bool) -> tuple[str, ...]:
-    whole = [row for row in rows if row.whole]
-    notes = []
-    if words := anew_words({name: (kind.done, kind.of) for name, kind in choice.items() if kind.of}):
-        notes.append(words)
-    sizes = sorted({row.reconstructions for row in whole if row.reconstructions})
-    if len(sizes) > 1:
-        notes.append(
-            f"The settings have {_span(sizes)} reconstructions each; part of a difference may be the pictures."
-        )
-    data = {row.parts.get("data", "") for row in whole}
-    if len(data) > 1:
-        notes.append("The settings attack different data sets, whose pictures are not equally easy to recognise.")
-    if drawn := sum(row.drawn for row in whole):
-        notes.append(f"Labels were drawn in {drawn:,} settings: the images' classes are not those of the victim.")
-    if any(row.nearest for row in whole):
-        notes.append("≈ marks attacks on the model alone: each picture is compared with the nearest of its class.")
-    judged = [row.verdict.verdict for row in whole if row.verdict]
-    if judged and all(one.basis == "threshold" for one in judged):
-        notes.append(f"Nobody has answered yet: verdicts count originals with {judged[0].threshold}, a convention.")
-    beside = sum(row.people.beside for row in whole if row.people)
-    if blind_only and beside:
-        notes.append(f"{beside} answers given beside the original are left out.")
-    return tuple(notes)

@@ -31,6 +31,13 @@ def threat_words(values: Mapping[str, Any]) -> str:
     return _short(", ".join(words))
 
 
+def epsilon_words(epsilon: str, delta: float | None, unit: str) -> str:
+    """ε, which comes written out, with the δ and the unit that it stands for: "ε 3.2 (δ 1e-5, one image)"."""
+    at = "δ not known" if delta is None else f"δ {_power(delta)}"
+    whose = unit.partition(" (")[0] or "unit not known"
+    return f"ε {epsilon} ({at}, {whose})"
+
+
 def recipe_words(recipe: object) -> str:
     """A stored recipe in a few words: the paper's name for it, or what differs from the paper's crop+flip."""
     if not isinstance(recipe, Mapping):
@@ -80,3 +87,9 @@ def _told(value: object) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= MOST else f"{text[: MOST - 1]}…"
+
+
+def _power(value: float) -> str:
+    """1e-5 rather than Python's 1e-05."""
+    mantissa, e, exponent = f"{value:g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if e else mantissa

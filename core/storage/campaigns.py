@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +67,23 @@ class SettingState:
         return "waiting"
 
     @property
+    def paused_job(self) -> int | None:
+        """The job that waits for somebody to resume it."""
+        if self.state != "paused":
+            return None
+        stages = ((self.score_state, self.score_job), (self.attack_state, self.attack_job))
+        return next((job for state, job in stages if state == "paused"), self.train_job)
+
+    @property
     def why(self) -> str | None:
-        """The sentence of what failed."""
+        """The sentence of what failed, or of what paused it."""
+        if self.paused_job is not None:
+            said = {
+                self.train_job: self.train_error,
+                self.attack_job: self.attack_error,
+                self.score_job: self.score_error,
+            }
+            return f"Paused: {said[self.paused_job] or f'job {self.paused_job} waits to be resumed.'}"
         if not self.failed:
             return None
         if self.error is not None:
@@ -75,6 +91,12 @@ class SettingState:
         if self.attack_state in FAILED:
             return self.attack_error or f"Its run {self.attack_job} was {self.attack_state}."
         return f"Its scoring did not finish: {self.score_error or self.score_state}"
+
+
+def halted(states: Sequence[SettingState]) -> SettingState | None:
+    """The first paused setting, where all that is left of a campaign is paused; None where anything goes on."""
+    left = [state for state in states if not state.over]
+    return left[0] if left and all(state.state == "paused" for state in left) else None
 
 
 def setting_states(store: Store, campaign_id: int) -> list[SettingState]:

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,15 +106,19 @@ def _cap(connection: Connection, limit: int, sizes: dict[str, int]) -> set[str]:
         .join(jobs, jobs.c.id == shards.c.job_id)
         .where(jobs.c.state.in_(ENDED))
         .order_by(jobs.c.finished, jobs.c.id)
-    ).all()
-    total = sum(sizes.get(sha, 0) for sha in {row.image_sha for row in rows})
-    doomed: list[int] = []
+    )
+    runs: dict[int, set[str]] = {}
     for job, sha in rows:
+        runs.setdefault(job, set()).add(sha)
+    naming = Counter(sha for shas in runs.values() for sha in shas)  # a frame goes with the last run that shows it
+    total = sum(sizes.get(sha, 0) for sha in naming)
+    doomed: list[int] = []
+    for job, shas in runs.items():
         if total <= limit:
             break
-        if not doomed or doomed[-1] != job:
-            doomed.append(job)
-        total -= sizes.get(sha, 0)
+        doomed.append(job)
+        naming.subtract(shas)
+        total -= sum(sizes.get(sha, 0) for sha in shas if not naming[sha])
     gone: set[str] = set()
     for some in _batches(doomed):
         mine = select(shards.c.id).where(shards.c.job_id.in_(some))

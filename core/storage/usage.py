@@ -29,6 +29,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "unnamed": ("Files that nothing names", "Deleted a day after their last use."),
     "datasets": ("Data sets", "Kept: delete them by hand."),
     "weights": ("Pretrained weights", "Kept: delete them by hand."),
+    "indexes": (
+        "Indexes of data sets, some with unpacked pictures",
+        "Kept, one for each data set as its files are now; made again if deleted by hand.",
+    ),
     "caches": ("Pictures at a model's size", "Made again when wanted; deleted when unused for long or above 4 GiB."),
     "uploads": ("Uploads on their way in", "Deleted after a day."),
     "database": ("Database", "Kept. One on a server is not counted."),
@@ -45,7 +49,7 @@ COLUMNS = (
     ("previews", schema.previews.c.image_sha),
     ("checkpoints", schema.shards.c.checkpoint_sha),
 )
-FOLDERS = {"unaugmented": "caches", "prepared": "caches", "uploads": "uploads", "logs": "logs"}
+FOLDERS = {"indexes": "indexes", "unaugmented": "caches", "prepared": "caches", "uploads": "uploads", "logs": "logs"}
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from core.campaigns.grid import expand
 from core.campaigns.parse import TABLES
-from core.campaigns.plan import expand
 from core.campaigns.presets import PRESETS
 from core.campaigns.toml import read_toml
 from core.jobs.campaigns import submit_campaign

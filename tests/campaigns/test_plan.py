@@ -1,8 +1,11 @@
 """The grid: its order, its size before it is made, what is left out, what is attacked of a training."""
 
+from dataclasses import replace
+
 import pytest
 
-from core.campaigns.plan import AttackChoice, Campaign, Data, Setting, Skip, Threat, Training, Victim, count, expand
+from core.campaigns.grid import count, expand
+from core.campaigns.plan import AttackChoice, Campaign, Data, Setting, Skip, Threat, Training, Victim
 from core.errors import UserError
 from core.leakage.threat import ChosenDefence, ThreatModel
 from core.models.training.recipe import Recipe
@@ -50,12 +53,38 @@ def test_what_is_skipped_is_named_by_all_its_parts():
         expand(plan(skip=(Skip(victim="a"),)))
 
 
-def test_a_grid_of_a_million_is_counted_at_once_and_refused():
+def million(**changes: object) -> Campaign:
     victims = tuple(Victim(f"v{n}", "lenet", init_seed=n) for n in range(1000))
     attacks = tuple(AttackChoice(f"a{n}", "dlg") for n in range(1000))
-    assert count(plan(victims=victims, attacks=attacks)) == 1_000_000
-    with pytest.raises(UserError, match="1,000,000 settings"):
-        expand(plan(victims=victims, attacks=attacks))
+    return plan(victims=victims, attacks=attacks, **changes)
+
+
+def test_a_grid_of_a_million_is_counted_without_being_made(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("core.campaigns.grid.Setting", None)  # none can be made
+    assert count(million()) == 1_000_000
+    skip = (Skip(victim="v7"), Skip(victim="v8", attack="a1"), Skip(attack="a2"), Skip(victim="v8", attack="a2"))
+    assert count(million(skip=skip)) == 1_000_000 - 1000 - 1 - 999
+    with pytest.raises(UserError, match="3,000,000 settings, more than the 2,000,000"):
+        count(million(threats=(Threat("a"), Threat("b"), Threat("c"))))
+
+
+def test_the_count_is_that_of_the_settings_whatever_is_skipped():
+    campaign = plan(
+        victims=(TRAINED, PRESET),
+        recipes=(Training("r", checkpoints=(5, 1)), Training("u", None)),
+        threats=(Threat("s"), Threat("t")),
+        attacks=(DLG, IDLG),
+    )
+    for skip in (
+        (),
+        (Skip(recipe="r"),),
+        (Skip(victim="a", threat="s"), Skip(attack="idlg")),
+        (Skip(threat="s", attack="dlg"), Skip(threat="s", attack="dlg", victim="p"), Skip(data="photos", threat="t")),
+    ):
+        some = replace(campaign, skip=skip)
+        assert count(some) == len(expand(some))
+        for one in expand(some):
+            assert not any(all(getattr(each, name) in ("", one.parts[name]) for name in vars(each)) for each in skip)
 
 
 def setting(recipe: Recipe | None, threat: Threat, **data: object) -> Setting:

@@ -5,7 +5,8 @@ from dataclasses import asdict
 import pytest
 
 from core.attacks import configure
-from core.campaigns.plan import Campaign, expand
+from core.campaigns.grid import expand
+from core.campaigns.plan import Campaign
 from core.campaigns.presets import PRESETS
 from core.campaigns.resolve import resolve, spec_of
 from core.campaigns.size import size_of

@@ -108,6 +108,17 @@ def test_an_empty_grid_says_what_it_lacks(table: str, word: str):
         parse({**tables, table: []})
 
 
+@pytest.mark.parametrize("text", ["", "\n \n", "# nothing but a remark\n"])
+def test_an_empty_plan_says_that_it_is_empty(text: str):
+    with pytest.raises(UserError, match=r"^This plan is empty; it needs a name, .*\[\[attacks\]\] table\.$"):
+        read_toml(text)
+
+
+def test_a_missing_name_is_said_in_a_sentence():
+    with pytest.raises(UserError, match=r"^The file has no name; write name = and a text in quotes\.$"):
+        read_toml(GOOD.replace('name = "mine"', ""))
+
+
 def test_a_huge_text_is_not_read():
     with pytest.raises(UserError, match="at most 1,000,000 characters"):
         read_toml("#" * 1_000_001)

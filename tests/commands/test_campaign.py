@@ -4,12 +4,15 @@ import csv
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from core.__main__ import main
 from core.campaigns.presets import PRESETS
 from core.campaigns.toml import read_toml
+from core.jobs.campaign_work import advance
 from core.jobs.campaigns import submit_campaign
 from core.settings import load_settings
+from core.storage.schema import jobs
 from core.storage.store import open_store
 
 TINY = """
@@ -88,10 +91,41 @@ def test_pause_resume_cancel(tiny: str, capsys: pytest.CaptureFixture[str]):
     store.database.dispose()
 
 
+def test_an_empty_store_says_so(capsys: pytest.CaptureFixture[str]):
+    assert main(["campaign", "status"]) == 0
+    assert capsys.readouterr().out == "There is no campaign in this store yet; `campaign run mini` launches one.\n"
+
+
+def test_a_paused_job_ends_run_with_its_sentence_and_running_again_resumes_it(
+    tiny: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """In the runner's stead: every job that is asked for is paused, as on a full disk."""
+    store = open_store(load_settings())
+
+    def pauses(*_: object, **__: object) -> int:
+        with store.database.write() as connection:
+            work = (jobs.c.kind != "campaign", jobs.c.state == "queued")
+            connection.execute(update(jobs).where(*work).values(state="paused", error="The disk is full."))
+        advance(store)
+        return 0
+
+    monkeypatch.setattr("core.jobs.runner.run_jobs", pauses)
+    monkeypatch.setattr("core.commands.campaign.WATCH_SECONDS", 0.01)
+    for _ in range(2):
+        assert main(["campaign", "run", tiny]) == 1
+        said = capsys.readouterr().err
+        assert "is paused (The disk is full); `campaign resume 1`" in said
+    assert main(["campaign", "resume", "1"]) == 0
+    assert "training" in capsys.readouterr().out
+    store.database.dispose()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["run", "minni"], "no campaign called 'minni'; did you mean mini"),
+        (["run", "nope"], "no campaign called 'nope'; known: five, mini, mini-cut, paper."),
+        (["run", "pap"], "no campaign called 'pap'; did you mean paper?"),
         (["run", "nowhere.toml"], "There is no file 'nowhere.toml'"),
         (["status", "4"], "There is no campaign 4"),
         (["cancel", "4"], "There is no campaign 4"),

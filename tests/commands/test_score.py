@@ -46,7 +46,8 @@ def test_scores_agree_with_scikit_image(
     out = tmp_path / "scores.csv"
     assert score(folders, out, "--metrics", "psnr,ssim, mse") == 0
     printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("", "")
+    assert printed.out == f"3 pairs scored by 3 metrics; the table is in {out}.\n"
+    assert printed.err == ""
     rows = read(out)
     assert out.read_text().splitlines()[0] == "name,psnr,ssim,mse"
     assert [row["name"] for row in rows] == ["2", "10", "x"]
@@ -71,7 +72,11 @@ def test_by_default_what_is_available_with_a_note(
     assert {"ssim", "ssim_uniform"} < set(columns)
     assert columns[1:] == [name for name in METRICS if name in columns]  # in the registry's order
     assert not {"ms_ssim", "lpips_alex", "victim_prediction"} & set(columns)
-    notes = capsys.readouterr().err.splitlines()
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"3 pairs scored by {len(columns) - 1} metrics; the table is in {out}")
+    gaps = sum(value == "" for row in read(out) for value in row.values())
+    assert printed.out.endswith(f"; {gaps} scores unavailable.\n" if gaps else f"{out}.\n")
+    notes = printed.err.splitlines()
     assert sum(note.startswith("note: lpips_alex:") for note in notes) == 1
     least = METRICS["ms_ssim"].minimum_size
     assert f"note: ms_ssim: unavailable: needs at least {least} px, got 32 (3 of 3 pairs)" in notes

@@ -172,7 +172,7 @@ def test_a_terminal_gets_a_bar(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert main(arguments(folders, tmp_path / "s.csv", "--metrics", "mse")) == 0
     printed = capsys.readouterr()
-    assert printed.out == ""
+    assert printed.out == f"3 pairs scored by 1 metric; the table is in {tmp_path / 's.csv'}.\n"
     assert "3/3" in printed.err
 
 

@@ -3,20 +3,25 @@
 import csv
 import hashlib
 import json
+import re
+import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from core.__main__ import main
+from core.commands import train_folder
 from core.commands.audit_again import request_again
 from core.jobs.launch import PROJECT, environment_of
 from core.models.build import build_model, load_weights
 from core.models.spec import ModelSpec
 from core.settings import Settings, load_settings
 from tests.jobs.test_processes import wait_for
+from tests.models.training.helpers import as_if_from
 
 FEW = ["--model", "lenet", "--data", "lfw", "--size", "16", "--channels", "1", "--per-class", "12", "--device", "cpu"]
 QUICK = ["--set", "batch_size=8", "--set", "learning_rate=0.01", "--set", "schedule=cosine"]
@@ -39,6 +44,8 @@ def test_a_folder_gets_weights_their_spec_and_the_curve(
     said = capsys.readouterr().out
     assert "lenet · lfw, 12 a class · gaussian 1e-3 · 3 epochs: 24 images to train on, 40 held out" in said
     assert "epoch 3/3" in said
+    assert "privacy" not in said
+    assert "clean" not in said
     names = {"curve.csv", "epoch-2.safetensors", "model.json", "model.safetensors", "training.json"}
     assert {path.name for path in out.iterdir()} == names
     model = json.loads((out / "model.json").read_text())
@@ -58,8 +65,17 @@ def test_a_folder_gets_weights_their_spec_and_the_curve(
     assert "holds another training" in capsys.readouterr().err
 
 
+def test_another_optimiser_needs_no_word_about_momentum(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    asked = ["train", *FEW, *QUICK, "--set", "epochs=1", "--set", "optimiser=adam", "--out", str(tmp_path / "adam")]
+    assert main(asked) == 0
+    assert main([*asked, "--set", "momentum=0.5"]) == 1
+    assert "adam has none, so a momentum of 0.5 would do nothing" in capsys.readouterr().err
+
+
 def test_kill_9_changes_no_byte(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    asked = ["train", *FEW, *QUICK, "--set", "epochs=150"]
+    asked = ["train", *FEW, *QUICK, "--set", "epochs=100", "--set", "defence=dp-sgd"]
     out, calm = tmp_path / "killed", tmp_path / "calm"
     impatient = environment_of(replace(settings, checkpoint_seconds=0.05))
     command = [sys.executable, "-m", "core", *asked, "--out", str(out)]
@@ -70,16 +86,42 @@ def test_kill_9_changes_no_byte(settings: Settings, tmp_path: Path, capsys: pyte
         process.kill()
         process.wait()
     assert not (out / "model.json").exists()
+    calm.mkdir()
+    for name in ("training.json", "secret.key"):  # the same noise
+        shutil.copy(out / name, calm / name)
+    key = (out / "secret.key").read_text().strip()
     assert main([*asked, "--out", str(out)]) == 0
-    assert "going on from a checkpoint" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "going on from a checkpoint" in said
+    assert "note: ε covers the weights. It does not cover the curve" in said
     assert main([*asked, "--out", str(calm)]) == 0
     assert (out / "model.safetensors").read_bytes() == (calm / "model.safetensors").read_bytes()
-    assert not (out / "checkpoint.bin").exists()
+    names = {"curve.csv", "model.json", "model.safetensors", "training.json"}
+    assert {path.name for path in out.iterdir()} == names  # neither the checkpoint nor the key
+    assert all(key not in str(path.read_bytes()) for path in out.iterdir())
+    model = json.loads((out / "model.json").read_text())
+    assert model["facts"]["epsilon"] == model["record"]["privacy"]["epsilon"]
+    assert not {"train_loss", "gradient_norm"} & {*model["facts"], *model["record"]}
     tables = [list(csv.reader((folder / "curve.csv").read_text().splitlines())) for folder in (out, calm)]
     speed = tables[0][0].index("images_per_second")
     assert [[*row[:speed], *row[speed + 1 :]] for row in tables[0]] == [
         [*row[:speed], *row[speed + 1 :]] for row in tables[1]
     ]
+
+
+def test_on_another_kind_of_device_the_folder_waits(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["train", *FEW, *QUICK, "--set", "epochs=2", "--out", str(tmp_path / "victim")]
+    with monkeypatch.context() as stopped:
+        stopped.setattr(train_folder, "_stop_sign", lambda: nullcontext(lambda: True))  # Ctrl-C in the first step
+        assert main(asked) == train_folder.STOPPED
+    checkpoint = tmp_path / "victim" / "checkpoint.bin"
+    checkpoint.write_bytes(as_if_from("cuda", checkpoint.read_bytes()))
+    before = {path.name: path.read_bytes() for path in checkpoint.parent.iterdir()}
+    assert main(asked) == 1
+    assert "error: This training was begun on a GPU" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in checkpoint.parent.iterdir()} == before
 
 
 def test_without_a_folder_it_is_a_job_of_the_store(settings: Settings, capsys: pytest.CaptureFixture) -> None:
@@ -102,6 +144,23 @@ def test_without_a_folder_it_is_a_job_of_the_store(settings: Settings, capsys: p
     ]
     assert main([*asked, *away]) == 1
     assert "error: The loss is no longer a number" in capsys.readouterr().err
+
+
+def test_a_private_training_says_what_it_promises(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    private = ["--set", "defence=dp-sgd", "--set", "dp_noise=1.5", "--set", "dp_delta=0.001", "--recipe", "none"]
+    asked = ["train", *FEW, *QUICK, *private, "--set", "epochs=1"]
+    guarantee = r"privacy: ε (\S+) at δ 0.001 \(q 0.333, one image added or removed\)"  # steps of 8 of 24 images
+    for more in (["--out", str(tmp_path / "out")], []):
+        assert main([*asked, *more]) == 0
+        said = capsys.readouterr().out
+        (spent,) = re.findall(guarantee, said)
+        assert f"ε {spent} at δ 0.001 · " in said.partition("epoch 1/1 ")[2]
+        assert "· clean gradient norm " in said
+        assert "clean gradient norm: of the mean gradient before clipping and noise\n" in said
+    model = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert f"{model['facts']['epsilon']:.3g}" == spent
 
 
 def test_what_is_said_of_wrong_arguments(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

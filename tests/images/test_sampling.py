@@ -78,7 +78,7 @@ def test_names_are_taken_in_their_order() -> None:
 @pytest.mark.parametrize(
     ("choice", "sentence"),
     [
-        ({"count": 9}, "9 images were asked for, but this choice of Small holds 8"),
+        ({"count": 9}, "9 images were asked for, but the training part of Small holds 8; ask for fewer, or take the"),
         ({"count": 0}, "number of images must be at least 1, not 0"),
         ({"per_class": 5}, "5 images of each class were asked for, but the training part of Small holds 4 of a"),
         ({"part": "both"}, "The part is train or test, not 'both'"),
@@ -138,6 +138,7 @@ def test_names_with_commas_and_quotes_survive() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
+        ("# data set: other\nname\na0\n", "is of the data set other, not of Small"),
         ("# data set: other\n# fingerprint: 00\nname\na0\n", "is of the data set other, not of Small"),
         ("# data set: small\n# fingerprint: 00\nname\na0\n", "is not what it was"),
         ("name\na0\na0\n", "names 'a0' twice"),

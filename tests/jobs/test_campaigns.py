@@ -11,24 +11,29 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from core.campaigns.plan import AttackChoice, Campaign, Data, Originals, Threat, Training, Victim, expand
+from core.campaigns.grid import expand
+from core.campaigns.plan import AttackChoice, Campaign, Data, Originals, Threat, Training, Victim
 from core.campaigns.presets import PRESETS as PRESET_CAMPAIGNS
+from core.campaigns.resolve import resolve
 from core.errors import UserError
 from core.jobs import campaign_work
 from core.jobs.campaign_requests import attack_request, check_campaign
 from core.jobs.campaign_work import advance
 from core.jobs.campaigns import ask_campaign, submit_campaign
 from core.jobs.claims import claim, somebody_waits
-from core.jobs.compose import demo_request, submit_attack
+from core.jobs.compose import demo_request, prepare_attack, submit_attack
 from core.jobs.launch import PROJECT, environment_of
+from core.jobs.payloads import ScoreJob
+from core.jobs.queue import submit_within
 from core.jobs.runner import Runner
 from core.jobs.sources import Interrupted
 from core.leakage.threat import ThreatModel
 from core.models.spec import ModelSpec
 from core.models.training.recipe import Recipe
+from core.report.campaign_words import estimate_lines
 from core.settings import load_settings
 from core.storage import schema
-from core.storage.campaigns import setting_states
+from core.storage.campaigns import halted, setting_states
 from core.storage.store import Store, open_store
 from tests.images.dataset_files import cifar100_archive
 from tests.jobs.conftest import job_row, outcome
@@ -36,6 +41,7 @@ from tests.jobs.conftest import job_row, outcome
 jobs = schema.jobs
 QUICK = Recipe(epochs=2, batch_size=8, augment="none")
 PRIVATE = Training("private", replace(QUICK, defence="dp-sgd"))
+WARM = Training("warm", replace(QUICK, start="imagenet"))
 ATTACK = AttackChoice("ig", "inverting-gradients", {"steps": 20}, controls=0)
 PRESETS = (Victim("a", preset="lenet"), Victim("b", preset="mlp"))
 
@@ -85,6 +91,7 @@ def test_a_campaign_is_stored_whole_and_asked_once(store: Store):
         ({"threats": (Threat("t", ThreatModel(batch_size=4)),)}, "do not fill updates of 4.*setting one"),
         ({"victims": (Victim("v", model=7),)}, "no model 7 in this store, which victim 'v' names"),
         ({"victims": (Victim("v", "resnet20-4"),), "recipes": (PRIVATE,)}, "take resnet20-4-gn"),
+        ({"recipes": (WARM,)}, "No ImageNet weights are published for.*setting one"),
         ({"victims": tuple(Victim(str(n), "lenet", init_seed=n) for n in range(501))}, "501 settings.*confirm"),
     ],
 )  # fmt: skip
@@ -94,6 +101,30 @@ def test_what_cannot_run_is_refused_and_nothing_is_stored(store: Store, changes:
     assert counts(store) == {}
     with store.database.read() as connection:
         assert connection.execute(select(func.count()).select_from(schema.campaign_settings)).scalar_one() == 0
+
+
+def test_a_million_settings_are_asked_about_before_one_is_made_or_checked(store: Store, monkeypatch):
+    victims = tuple(Victim(f"v{n}", "lenet", init_seed=n) for n in range(1000))
+    attacks = tuple(replace(ATTACK, name=f"a{n}") for n in range(1000))
+    million = plan(victims=victims, attacks=attacks)
+    found = resolve(million, store.settings)
+    monkeypatch.setattr("core.campaigns.grid.Setting", None)
+    with pytest.raises(UserError, match="1,000,000 settings, each a run of its own; confirm"):
+        submit_campaign(store, million)
+    monkeypatch.undo()
+    lines = estimate_lines(store, million, found)  # what a person sees beside the question, in seconds
+    assert lines[0].startswith("1,000,000 settings: 1,000 trainings, 1,000,000 runs on 2 originals, 2,000,000 recon")
+    assert counts(store) == {}
+
+
+def test_weights_to_start_from_and_memory_are_looked_at_before_the_launch(store: Store, monkeypatch):
+    here = replace(store, settings=replace(store.settings, torch_cache=None))
+    with pytest.raises(UserError, match=r"weights of resnet18 are not on this machine.*setting v"):
+        submit_campaign(here, plan(victims=(Victim("v", "resnet18"),), recipes=(WARM,)))
+    monkeypatch.setattr("core.jobs.training.MOST_BYTES", 15 * 16 * 16 * 3)  # the photographs are more than 15
+    with pytest.raises(UserError, match=r"images of 16×16 are .*fewer images or a smaller size.*setting one"):
+        submit_campaign(store, plan())
+    assert counts(store) == {}
 
 
 def test_the_paper_s_study_can_be_launched_on_an_archive_of_its_layout(store: Store):
@@ -158,6 +189,33 @@ def test_one_job_at_a_time_and_a_training_once_for_all_its_settings(store: Store
     assert counts(store)["train"] == 2  # and the other victim goes on
 
 
+def keep_model(store: Store, train_job: int, epoch: int, *, final: bool) -> None:
+    """The row of a trained model."""
+    spec = ModelSpec("lenet", num_classes=2)
+    with store.database.write() as connection:
+        row = {"name": "m", "spec": spec.to_json(), "identity": f"{train_job} {epoch}", "origin": "", "created": 0.0}
+        facts = {"facts": json.dumps({"final": final}), "job_id": train_job, "epoch": epoch}
+        connection.execute(insert(schema.models).values(**row, **facts))
+
+
+def test_weights_that_were_deleted_are_trained_anew_once_for_the_settings_that_lack_them(store: Store):
+    recipes = (Training("r", QUICK, checkpoints=(1,)),)
+    first = submit_campaign(store, plan(recipes=recipes, victims=plan().victims[:1])).job_id
+    advance(store)
+    old = setting_states(store, first)[0].train_job or 0
+    finish(store, old)
+    keep_model(store, old, 2, final=True)  # that of epoch 1 was deleted
+    ask_campaign(store, first, "cancel")
+    anew = submit_campaign(store, plan(recipes=recipes, victims=plan().victims[:1]), anew=True).job_id
+    assert advance(store)
+    lost, kept = setting_states(store, anew)
+    assert (lost.parts["epoch"], kept.parts["epoch"]) == (1, None)
+    assert (lost.train_state, kept.train_job) == ("queued", old)
+    assert lost.train_job != old
+    assert not advance(store)
+    assert counts(store)["train"] == 2
+
+
 def test_the_campaign_ends_with_the_count_of_what_failed(store: Store):
     campaign = submit_campaign(store, plan(victims=PRESETS)).job_id
     for state in ("done", "failed"):
@@ -176,6 +234,28 @@ def test_the_campaign_ends_with_the_count_of_what_failed(store: Store):
     first, second = setting_states(store, anew)
     assert first.attack_job == setting_states(store, campaign)[0].attack_job  # done, so not computed again
     assert second.attack_job != setting_states(store, campaign)[1].attack_job
+
+
+def test_anew_asks_again_for_scores_that_failed(store: Store):
+    one = plan(victims=PRESETS[:1])
+    campaign = submit_campaign(store, one).job_id
+    advance(store)
+    run = setting_states(store, campaign)[0].attack_job or 0
+    finish(store, run)
+    with store.database.write() as connection:
+        submit_within(connection, ScoreJob(attack_job=run), "Scores", parent=run)
+    broken = setting_states(store, campaign)[0].score_job or 0
+    finish(store, broken, "failed", "No such metric.")
+    assert advance(store)
+    assert job_row(store, campaign).state == "failed"
+    anew = submit_campaign(store, one, anew=True).job_id
+    assert advance(store)
+    (again,) = setting_states(store, anew)
+    assert (again.attack_job, again.state) == (run, "scoring")
+    finish(store, again.score_job or 0)
+    assert advance(store)
+    assert job_row(store, anew).state == "done"
+    assert counts(store)["score"] == 2
 
 
 def test_where_all_failed_so_has_the_campaign(store: Store, monkeypatch: pytest.MonkeyPatch):
@@ -250,6 +330,49 @@ def test_pause_resume_and_cancel_act_on_its_jobs_and_on_no_other(store: Store):
         ask_campaign(store, mine, "run")
     with pytest.raises(UserError, match="no campaign 99"):
         ask_campaign(store, 99, "pause")
+
+
+def test_the_last_campaign_that_waits_for_a_job_cancels_it(store: Store):
+    first = submit_campaign(store, plan()).job_id
+    advance(store)
+    second = submit_campaign(store, plan(name="other", victims=plan().victims[:1])).job_id
+    advance(store)
+    shared = setting_states(store, first)[0].train_job or 0
+    ask_campaign(store, first, "cancel")
+    assert job_row(store, shared).state == "queued"  # the second waits for it
+    ask_campaign(store, second, "cancel")
+    assert job_row(store, shared).state == "cancelled"
+
+
+def test_a_person_s_own_run_outlives_the_campaign_that_waits_for_it(store: Store):
+    one = plan(victims=PRESETS[:1])
+    payload = prepare_attack(store, attack_request(store, one, expand(one)[0], None))
+    with store.database.write() as connection:
+        own = submit_within(connection, payload, "mine").job_id
+    campaign = submit_campaign(store, one).job_id
+    advance(store)
+    assert setting_states(store, campaign)[0].attack_job == own
+    ask_campaign(store, campaign, "cancel")
+    assert job_row(store, own).state == "queued"
+
+
+def test_what_is_paused_of_a_running_campaign_says_why_and_goes_on_when_it_is_resumed(store: Store):
+    campaign = submit_campaign(store, plan(victims=PRESETS)).job_id
+    advance(store)
+    run = setting_states(store, campaign)[0].attack_job or 0
+    finish(store, run, "paused", "The disk is full.")
+    states = setting_states(store, campaign)
+    assert (states[0].paused_job, states[0].why) == (run, "Paused: The disk is full.")
+    assert halted(states) is None  # the other one has its turn
+    assert advance(store)
+    finish(store, setting_states(store, campaign)[1].attack_job or 0)
+    assert not advance(store)
+    stuck = halted(setting_states(store, campaign))
+    assert stuck is not None
+    assert stuck.paused_job == run
+    ask_campaign(store, campaign, "run")
+    assert (job_row(store, campaign).state, job_row(store, run).state) == ("running", "queued")
+    assert halted(setting_states(store, campaign)) is None
 
 
 def test_no_runner_claims_a_campaign_and_a_person_s_run_passes_it(store: Store):

@@ -87,6 +87,7 @@ def test_an_unknown_answer_is_refused(store: Store, setting: tuple[Study, int, l
 def test_an_answer_that_the_database_did_not_take_is_not_acknowledged(
     store: Store, setting: tuple[Study, int, list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """bad-input-39: the database is locked."""
     study, ana, (first, second, third) = setting
     true_answer = inbox.answer
 

@@ -25,6 +25,7 @@ def checkout(tmp_path: Path, home: Path) -> Path:
     """A copy of core with the metric of the page."""
     shutil.copytree(ROOT / "core", tmp_path / "core", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "assets" / "weights", tmp_path / "assets" / "weights")  # which tensors weights hold
+    shutil.copytree(ROOT / "assets" / "datasets", tmp_path / "assets" / "datasets")  # what `doctor` lists
     file, line = blocks()
     add_family(tmp_path, "brightness", file, line)
     return tmp_path

@@ -6,6 +6,7 @@ import pytest
 
 from core.images.dataset import DataChoice
 from core.images.datasets import open_dataset
+from core.images.samples import sample_pictures
 from core.images.sampling import choose, load_choice, write_list
 from core.jobs.payloads import from_json
 from core.settings import load_settings
@@ -126,3 +127,85 @@ def test_images_are_decoded_once_for_a_choice(app, store, tmp_path, monkeypatch)
     test.number_input(key="seed").set_value(5).run()
     test.run()
     assert len(decoded) == 1
+
+
+def test_faces_that_a_trained_victim_has_not_seen_stand_there_at_first(app, store):
+    model, _ = trained_model(store, training_rows(store, data=DataChoice("lfw")))
+    test = app(PAGE, **{"from": "trained", "victim": str(model), "images": "lfw", "count": "8"})
+    assert not test.exception
+    assert "the victim has seen none" in plain_words(test)
+    test.button(key="launch").click().run()
+    dataset = open_dataset("lfw", load_settings())
+    held = choose(dataset, DataChoice("lfw", part="test", count=8))
+    assert names_of(store) == [dataset.entries[place].name for place in held]
+
+
+def test_a_link_gives_a_preset_the_first_pictures_of_a_bundled_set(app, store):
+    test = app(PAGE, images="lfw", count="8")
+    test.button(key="launch").click().run()
+    assert names_of(store) == [picture.name for picture in sample_pictures("lfw")[:8]]
+
+
+def test_a_bundled_set_takes_part_seed_and_class(app, store):
+    query = {"pick_by": "drawn", "pick_part": "training part", "pick_draw": "3", "pick_count": "4"}
+    test = app(PAGE, images="photos", **query)
+    test.multiselect(key="pick_only").set_value(["cat", "coffee"]).run()
+    test.button(key="launch").click().run()
+    dataset = open_dataset("photos", load_settings())
+    choice = DataChoice("photos", part="train", count=4, classes=("cat", "coffee"), seed=3)
+    assert names_of(store) == [dataset.entries[place].name for place in choose(dataset, choice)]
+
+
+def test_a_bundled_set_takes_a_list(app, store):
+    dataset = open_dataset("lfw", load_settings())
+    choice = DataChoice("lfw", part="test", count=3, seed=9)
+    test = app(PAGE, images="lfw", pick_by="a list")
+    assert "give a list of images" in plain_words(test)
+    test.file_uploader(key="pick_list_file").upload("three.csv", write_list(dataset, choice).encode()).run()
+    test.button(key="launch").click().run()
+    assert names_of(store) == [dataset.entries[place].name for place in choose(dataset, choice)]
+
+
+def test_the_victims_own_folder_stands_there_at_first_and_after_another_one_is_picked(app, store, tmp_path):
+    class_folder(tmp_path / "pets", {"cats": 6, "dogs": 6})
+    faces, _ = trained_model(store, training_rows(store))
+    pets, _ = trained_model(
+        store, training_rows(store, data=DataChoice(f"folder:{tmp_path / 'pets'}"), recipe=replace(QUICK, batch_size=4))
+    )
+    test = app(PAGE, **{"from": "trained", "victim": str(pets)})
+    assert not test.exception
+    assert test.selectbox(key="from_data").value == "folder"
+    assert test.text_input(key="from_path").value == str(tmp_path / "pets")
+    assert "the victim has seen none" in plain_words(test)
+    assert not test.button(key="launch").disabled
+    test.selectbox(key="victim_picked").set_value(str(faces)).run()
+    assert test.button_group(key="images").value == "lfw"
+    test.selectbox(key="victim_picked").set_value(str(pets)).run()
+    assert test.button_group(key="images").value == "data set"
+    assert "the victim has seen none" in plain_words(test)
+
+
+def test_data_sets_that_are_here_are_offered_before_others(app, store):
+    folder = load_settings().datasets / "cifar10"
+    folder.mkdir(parents=True)
+    (folder / "cifar-10-binary.tar.gz").write_bytes(b"x")
+    test = app(PAGE, images="data set")
+    assert test.selectbox(key="from_data").options[:2] == ["cifar10", "cifar100"]
+    assert test.selectbox(key="from_data").value == "cifar10"
+
+
+def test_classes_that_do_not_fit_the_victim_are_warned_of(app, store):
+    model, _ = trained_model(store, training_rows(store))  # two classes
+    test = app(PAGE, **{"from": "trained", "victim": str(model), "images": "photos"})
+    assert not test.exception
+    (said,) = [element.value for element in test.warning if "do not fit" in element.value]
+    assert "labels are drawn" in said
+
+
+def test_a_small_folder_opens_without_an_error(app, store, tmp_path):
+    class_folder(tmp_path / "pets", {"cats": 3, "dogs": 3})
+    test = app(PAGE, images="data set", from_data="folder", from_path=str(tmp_path / "pets"))
+    assert not test.error
+    assert "2 of 2" in test.number_input(key="from_count").placeholder
+    test.button(key="launch").click().run()
+    assert len(names_of(store)) == 2

@@ -155,3 +155,11 @@ def test_no_link_opens_what_is_not_allowed(app, store, tmp_path_factory):
     assert not test.exception
     said = " ".join(one.value for one in (*test.error, *test.warning)).replace("\\", "")
     assert "SEMSIGHT_FOLDERS" in said
+
+
+def test_a_small_set_opens_with_what_there_is(app, store, tmp_path):
+    class_folder(tmp_path / "good", {"cat": 6, "dog": 6})
+    test = app(PAGE, set=f"folder:{tmp_path / 'good'}")
+    assert not test.exception
+    assert not test.error
+    assert "2 images" in plain_words(test)

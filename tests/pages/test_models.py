@@ -5,6 +5,8 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from core.jobs.payloads import from_json
+from core.jobs.prepared import prepared_images
 from core.models.presets import PRESETS
 from core.storage import schema
 from tests.pages.test_audit import words
@@ -35,6 +37,7 @@ def test_trained_models_come_first_with_what_is_known_of_them(app, store):
     first = table(test)[0]
     assert str(first["model"]).startswith(f"models?model={model}#")
     assert (first["origin"], first["accuracy"], first["n"], first["epsilon"]) == ("trained", 0.875, 40, 7.5)
+    assert first["delta"] == 1e-5
     test.text_input(key="find").set_value("resnet20").run()
     assert {"resnet20" in str(row["model"]) for row in table(test)} == {True}
     test.text_input(key="find").set_value("no such model").run()
@@ -118,8 +121,46 @@ def test_a_private_training_shows_what_it_spent(app, store):
     job = training_rows(store, epsilon=8.0)
     test = app(PAGE, view="Train a victim", training=str(job))
     assert not test.exception
-    assert ("ε spent", "8.00") in [(metric.label, metric.value) for metric in test.metric]
+    said = {metric.label: (metric.value, metric.delta) for metric in test.metric}
+    assert said["ε spent"] == ("8.00", "at δ 1e-05, unit: one image")  # its images are not prepared: no rate is known
+    assert said["Gradient norm"][1] == "clean: before clipping and noise"
     assert len(test.get("vega_lite_chart")) == 5
+    assert "computed from the private images without noise" in words(test)
+    model, _ = trained_model(store, job, epsilon=8.0)
+    assert "computed from the private images without noise" in words(app(PAGE, model=str(model)))
+    plain, _ = trained_model(store, training_rows(store))
+    assert "without noise" not in words(app(PAGE, model=str(plain)))
+
+
+def test_a_training_that_waits_for_its_device_says_so(app, store):
+    job = training_rows(store, epochs=1, state="paused", error="This training was begun on a GPU.")
+    test = app(PAGE, view="Train a victim", training=str(job))
+    assert not test.exception
+    assert len(test.warning) == 1
+    assert "begun on a GPU" in test.warning[0].value
+
+
+def test_a_private_training_says_its_sampling_rate_while_it_runs(app, store):
+    job = training_rows(store, epochs=2, state="running", epsilon=8.0)
+    payload = from_json(*store_row(store, job))
+    prepared_images(store.settings, payload.data, payload.model, lambda: None)
+    test = app(PAGE, view="Train a victim", training=str(job))
+    assert not test.exception
+    said = {metric.label: metric.delta for metric in test.metric}
+    assert said["ε spent"] == "at δ 1e-05, q 0.500, unit: one image"  # steps of 20 of 40 images
+
+
+def store_row(store, job: int) -> tuple[str, int, str]:
+    with store.database.read() as connection:
+        row = connection.execute(schema.jobs.select().where(schema.jobs.c.id == job)).one()
+    return row.payload_type, row.payload_version, row.payload
+
+
+def test_without_dp_sgd_no_norm_is_called_clean(app, store):
+    test = app(PAGE, view="Train a victim", training=str(training_rows(store)))
+    said = {metric.label: metric.delta for metric in test.metric}
+    assert not said["Gradient norm"]
+    assert "ε spent" not in said
 
 
 @pytest.mark.parametrize("value", ["77", "x"])

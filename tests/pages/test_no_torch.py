@@ -13,6 +13,7 @@ def test_no_page_imports_torch_or_dask():
     assert {
         "pages.overview",
         "pages.audit",
+        "pages.campaigns",
         "pages.datasets",
         "pages.models",
         "pages.reconstructions",
@@ -32,7 +33,7 @@ pages._shared.ensure_runner = lambda settings: 1
 from streamlit.testing.v1 import AppTest
 test = AppTest.from_file("app.py", default_timeout=120).run()
 assert not test.exception, test.exception
-for page in ("audit", "datasets", "models", "reconstructions", "settings", "metrics", "label", "correlations"):
+for page in ("audit", "campaigns", "datasets", "models", "reconstructions", "settings", "metrics", "label", "correlations"):
     test.switch_page(f"pages/{{page}}.py").run()
     assert not test.exception, (page, test.exception)
 print(sorted(m for m in ("torch", "torchvision", "dask", "distributed") if m in sys.modules))

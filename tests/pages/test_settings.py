@@ -2,10 +2,12 @@
 
 import re
 
+import pytest
 from sqlalchemy import update
 
 from core.storage import schema
 from core.storage.database import bump
+from pages import _settings_table
 from tests.filled_settings import fill_settings, say, set_scores
 from tests.filled_store import fill_store
 
@@ -48,6 +50,19 @@ def test_a_campaign_with_every_state(app, store):
     agreement = next(one.value for one in test.html if "agreement" in one.value)
     assert "+1.00" in agreement
     assert "Over 5 settings" in words(test)
+    assert "<td>ε 4.50 (δ 1e-5, one image)</td>" in table(test)
+
+
+def test_a_job_that_gets_on_redraws_nothing_and_one_that_ends_does(store):
+    fill_settings(store)
+    before = _settings_table._seen(store)
+    with store.database.write() as connection:
+        bump(connection, "jobs")  # as every step of a running job does
+    assert _settings_table._seen(store) == before
+    with store.database.write() as connection:
+        training = schema.jobs.c.state == "running"
+        assert connection.execute(update(schema.jobs).where(training).values(state="done")).rowcount
+    assert _settings_table._seen(store) != before
 
 
 def test_sorting_columns_and_statistic_are_in_the_link(app, store):
@@ -127,3 +142,24 @@ def test_a_choice_does_not_follow_to_other_settings(app, store):
     assert not test.exception
     assert not test.error
     assert test.selectbox(key="settings_sort").value == "plan"
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ({"sort": "loss"}, "cannot be sorted by 'loss'"),  # as another page may leave it in the address
+        ({"cols": "pixels,none"}, "no columns 'none'"),
+        ({"stat": "mode"}, "stat must be mean or median, not 'mode'"),
+        ({"ref": "both"}, "ref must be attacked or source, not 'both'"),
+        ({"blind": "yes"}, "blind must be 0 or 1, not 'yes'"),
+    ],
+)
+def test_a_choice_that_there_is_not_gets_one_sentence_and_the_usual(app, store, query, says):
+    filled = fill_settings(store, amounts=(0.1, 0.5))
+    link = {"campaign": str(filled.campaign), "annotator": "Ana"}
+    usual, test = app(PAGE, **link), app(PAGE, **link, **query)
+    assert not test.exception
+    assert not test.error
+    (told,) = (one.value.replace("\\", "") for one in test.info if "The usual" in one.value)
+    assert says in told
+    assert table(test) == table(usual)

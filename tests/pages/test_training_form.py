@@ -44,6 +44,15 @@ def test_the_defaults_train(app, store):
     assert len(jobs(store)) == 2
 
 
+def test_another_optimiser_needs_no_word_about_momentum(app, store):
+    test = app(PAGE, view=VIEW, recipe_optimiser="adam")
+    assert not test.error
+    test.button(key="train").click().run()
+    assert [job.recipe["optimiser"] for job in jobs(store)] == ["adam"]
+    test = app(PAGE, view=VIEW, recipe_optimiser="adam", recipe_momentum="0.5")
+    assert "adam has none" in test.error[0].value.replace("\\", "")
+
+
 def test_the_link_holds_the_choices(app, store):
     test = app(
         PAGE, view=VIEW, train_data="photos", train_count="20", train_draw="3", architecture="convnet", recipe="none",

@@ -58,13 +58,30 @@ def test_this_stores_own_runs_come_first(store):
 
 
 def test_without_runs_the_table_is_named_and_a_guess_is_called_one(store):
-    (architecture, attack), (rate, used) = next(iter(RATES.items()))
+    (architecture, _, attack), (rate, used) = next(iter(RATES.items()))
     found = estimate(store, work(architecture=architecture, attack=attack))
     assert found.seconds == pytest.approx(COLD_SECONDS + used * 2400 / rate)
     assert "CPU cores" in found.basis
     assert "guess" in estimate(store, work(architecture="unheard-of")).basis
     assert estimate(store, work(architecture="unheard-of")).guess
     assert not found.guess
+
+
+def test_the_table_knows_widths_and_sizes(store):
+    def seconds(base: int, **changes: object) -> tuple[float, bool]:
+        net = {"architecture": "convnet", "attack": "inverting-gradients", "arguments": {"base": base}}
+        found = estimate(store, work(**net, **changes))
+        return found.seconds - COLD_SECONDS, found.guess
+
+    narrow, full = RATES["convnet", 8, "inverting-gradients"][0], RATES["convnet", 64, "inverting-gradients"][0]
+    steps = 2400
+    assert seconds(8) == (pytest.approx(steps / narrow), False)
+    assert seconds(64) == (pytest.approx(steps / full), False)
+    assert seconds(8, height=64) == (pytest.approx(4 * steps / narrow), False)
+    assert seconds(16) == (pytest.approx(steps / full), True)  # no slower than the full one
+    assert seconds(128) == (pytest.approx(4 * steps / full), True)
+    usual = estimate(store, work(architecture="convnet", attack="inverting-gradients"))
+    assert usual.seconds == pytest.approx(COLD_SECONDS + steps / full)  # base 64 where none is named
 
 
 def test_a_run_of_a_second_or_of_another_net_is_no_measure(store):

@@ -9,7 +9,7 @@ from sqlalchemy import event, select
 
 from core.errors import UserError
 from core.images.dataset import DataChoice
-from core.jobs.payloads import AttackJob, TrainJob
+from core.jobs.payloads import AttackJob, CampaignJob, TrainJob
 from core.jobs.queue import store_model, submit_within
 from core.leakage.threat import ThreatModel
 from core.models.presets import PRESETS
@@ -118,3 +118,29 @@ def test_where_another_training_starts_from_it_stays(store: Store) -> None:
         submit_within(connection, again, "train on")
     with pytest.raises(UserError, match="another training starts from"):
         forget_model(store, number)
+
+
+@pytest.mark.parametrize(
+    ("setting", "stays"),
+    [
+        ({"train_job_id": 1, "parts": {"victim": "v", "epoch": 1}}, True),
+        ({"train_job_id": None, "parts": {"victim": "v", "epoch": 1}}, True),  # may turn out to be this training
+        ({"train_job_id": 1, "parts": {"victim": "v", "epoch": None}}, False),  # the last weights
+        ({"train_job_id": None, "parts": {"victim": "stored", "epoch": None}}, True),  # named by its number
+        ({"train_job_id": 1, "parts": {"victim": "v", "epoch": 1}, "error": "It failed."}, False),
+    ],
+)
+def test_what_a_campaign_is_still_to_attack_stays_until_it_has_ended(store: Store, setting: dict, stays: bool) -> None:
+    number, _ = trained(store, 1, final=False)
+    victims = [{"name": "v", "model": None}, {"name": "stored", "model": number}]
+    with store.database.write() as connection:
+        campaign = submit_within(connection, CampaignJob({"victims": victims}), "c").job_id
+        row = {"campaign_id": campaign, "position": 0, "title": "s", **setting, "parts": json.dumps(setting["parts"])}
+        connection.execute(schema.campaign_settings.insert().values(**row))
+    if stays:
+        with pytest.raises(UserError, match=f"still to be attacked in campaign {campaign}"):
+            forget_model(store, number)
+        with store.database.write() as connection:
+            connection.execute(schema.jobs.update().where(schema.jobs.c.id == campaign).values(state="cancelled"))
+    forget_model(store, number)
+    assert number not in [one.id for one in zoo(store)]

@@ -76,6 +76,9 @@ def test_rows_are_those_of_the_plan_with_what_is_missing_left_empty(store, fille
     assert table.rows[-1].reason == "The device ran out of memory; take smaller shards."
     assert [row.victim.accuracy for row in table.rows[:3]] == pytest.approx([0.9, 0.8, 0.7])
     assert [row.victim.epsilon for row in table.rows[:3]] == [None, None, 4.5]
+    told = frame(table)
+    guarantee = [tuple(told[name][place] for name in ("epsilon", "delta", "unit")) for place in (0, 2)]
+    assert guarantee == [(None, None, ""), (4.5, 1e-5, "one image (add or remove one)")]
     assert table.rows[0].victim.held_out == 200
     for row in table.rows[5:]:
         assert (row.reconstructions, row.people, row.verdict, row.metrics) == (None, None, None, {})
@@ -171,23 +174,28 @@ def test_agreement_is_scipy_s_with_exact_p(store, filled) -> None:  # noqa: F811
     assert (found.tau.n, found.tau.method) == (5, "exact")
 
 
-def test_agreement_needs_three_settings_and_falls_back_to_the_rate(store, filled) -> None:  # noqa: F811
+def test_agreement_is_withheld_for_few_answers_and_falls_back_to_the_rate(store, filled) -> None:  # noqa: F811
     events = schema.label_events
     change(store, events.delete())
     with store.database.write() as connection:
         bump(connection, "labels")
     empty = settings_table(store, campaign=filled.campaign)
     assert empty.agreement == ()
-    assert empty.agreement_words == "0 of 5 settings have answers; a ranking needs at least 3."
+    assert empty.agreement_words == (
+        "Too few answers yet: 0 of 5 settings have 3 answered images or more, and a ranking needs at least 4 such settings."
+    )
     assert empty.rows[0].people.share.estimate is None
     assert empty.rows[0].verdict.verdict.basis == "threshold"
     assert any("Nobody has answered yet" in note and "PSNR ≥ 20 dB" in note for note in empty.notes)
-    for place in range(3):
-        say(store, filled.reconstructions[place][0], "Ana", place < 2)
-    table = settings_table(store, campaign=filled.campaign)
+    for place in range(5):
+        for one in filled.reconstructions[place][: 2 if place == 4 else 3]:
+            say(store, one, "Ana", place < 2)
+        table = settings_table(store, campaign=filled.campaign)
+        assert bool(table.agreement) == (place >= 3)  # from the fourth setting with three answered images on
+        assert table.agreement_words.startswith("Over 4" if place >= 3 else f"Too few answers yet: {place + 1} of 5")
     assert table.against == RATE
-    assert table.rows[0].people.undetermined == 1
-    assert {one.tau.n for one in table.agreement} == {3}
+    assert table.rows[0].people.undetermined == 3
+    assert {one.tau.n for one in table.agreement} == {4}  # the fifth has two answered images
 
 
 def test_answers_given_beside_the_original_count_only_when_asked(store, filled) -> None:  # noqa: F811
@@ -195,7 +203,7 @@ def test_answers_given_beside_the_original_count_only_when_asked(store, filled) 
     table = settings_table(store, campaign=filled.campaign)
     assert table.rows[4].people.rate.n == 12
     assert table.rows[4].people.beside == 1
-    assert "1 answers given beside the original are left out." in table.notes
+    assert "1 answer given beside the original is left out." in table.notes
     assert settings_table(store, campaign=filled.campaign, blind_only=False).rows[4].people.rate.n == 13
 
 
@@ -263,9 +271,75 @@ def test_without_a_campaign_runs_of_one_setting_share_a_row(store, filled) -> No
     newest = run_again(store, other)  # the very same question again
     assert settings_table(store).rows[0].runs == (filled.runs[0], newest)
     assert table.rows[0].parts["data"] == "photos"
+    assert table.rows[1].title == "lenet · crop+flip"  # as the campaign that asked for it calls its parts
+    assert table.alike == {"data": "photos", "victim": "lenet", "threat": "clean", "attack": "dlg"}
+    assert table.rows[-1].state == "failed"
+
+
+def test_runs_without_a_campaign_are_told_in_words_from_what_was_asked(store, filled) -> None:  # noqa: F811
+    change(store, schema.campaign_settings.delete())
+    table = settings_table(store)
     assert table.rows[1].parts["threat"] == "gaussian (std 0.001)"
     assert table.rows[0].parts["recipe"] == "none"
-    assert table.rows[-1].state == "failed"
+    assert table.rows[1].title == "victim 1 · crop+flip · gaussian (std 0.001)"
+    assert "data" in table.alike
+
+
+def trained_facts(accuracy: float, **recipe: object) -> str:
+    """Facts as a training of this app stores them."""
+    values = Recipe(**recipe).to_dict()  # type: ignore[arg-type]
+    return json.dumps(
+        {"accuracy": accuracy, "held_out": 8, "dataset": "photos", "recipe": values, "recipe_words": "mine"}
+    )
+
+
+def test_a_trained_victim_s_name_does_not_repeat_its_recipe_and_likes_are_told_apart(store, filled) -> None:  # noqa: F811
+    models = schema.models
+    change(store, schema.campaign_settings.delete())
+    for number, rate in enumerate((0.1, 0.05, 0.05)):
+        facts = trained_facts(0.5, learning_rate=rate, augment="none")
+        one = models.c.id == filled.models[number]
+        change(store, update(models).where(one).values(name="LeNet, mine · photos · mine · 20 epochs", facts=facts))
+    titles = [row.title for row in settings_table(store, runs=filled.runs[:3]).rows]
+    # the second differs by a defence; the first and the third by nothing but the recipe's learning rate
+    assert titles[0].startswith("LeNet · mine")
+    assert titles[2] == "LeNet · mine (augment none, learning rate 0.05) · no defence"
+    assert len(set(titles)) == 3
+    change(
+        store, update(models).where(models.c.id == filled.models[2]).values(facts=trained_facts(0.5, augment="none"))
+    )
+    titles = [row.title for row in settings_table(store, runs=[filled.runs[0], filled.runs[2]]).rows]
+    assert titles == [f"LeNet (model {filled.models[i]}) · mine (none)" for i in (0, 2)] or len(set(titles)) == 2
+
+
+def test_two_campaigns_with_the_same_words_for_other_victims_are_told_apart(store, filled) -> None:  # noqa: F811
+    table = schema.campaign_settings
+    first = json.dumps({"data": "photos", "victim": "lenet", "recipe": "none", "threat": "clean", "attack": "dlg"})
+    mine = table.c.attack_job_id == filled.runs[2]
+    with store.database.write() as connection:
+        row = connection.execute(select(jobs).where(jobs.c.id == filled.campaign)).mappings().one()
+        copy = {**row, "identity": "0" * 64, "payload": "{}"}
+        del copy["id"]
+        other = int(connection.execute(jobs.insert().values(**copy)).inserted_primary_key[0])
+        connection.execute(update(table).where(mine).values(parts=first, campaign_id=other))
+        bump(connection, "jobs")
+    titles = [row.title for row in settings_table(store).rows]
+    assert titles[0] == f"lenet · none (campaign {filled.campaign})"
+    assert titles[2] == f"lenet · none (campaign {other})"
+
+
+def test_answers_about_controls_are_accounted_for(store, filled) -> None:  # noqa: F811
+    said = settings_table(store, campaign=filled.campaign).notes
+    assert not any("controls" in note for note in said)
+    with store.database.read() as connection:
+        mine = (rec.c.job_id == filled.runs[0]) & (rec.c.role == "prior")
+        prior = int(connection.execute(select(rec.c.id).where(mine)).scalars().first())
+    say(store, prior, "Ana", False)
+    table = settings_table(store, campaign=filled.campaign)
+    assert table.rows[0].people.controls == 1
+    assert any(
+        note.startswith("Of 61 answers the people's columns count 60; 1 were about controls") for note in table.notes
+    )
 
 
 def test_alike_settings_are_told_apart(store, filled) -> None:  # noqa: F811

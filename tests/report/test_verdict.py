@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from core.report.verdict import CONTROL_ROLES, Evidence, Threshold, verdict
+from core.report.verdict import CONTROL_ROLES, verdict
+from core.report.verdict_records import Evidence, Threshold
 from core.report.verdict_words import NO_CONTROL
 
 PSNR = Threshold("psnr", "PSNR", 20.0, "higher", "dB")

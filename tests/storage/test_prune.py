@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select, update
 
-from core.errors import UserError
 from core.settings import load_settings
 from core.storage import schema
 from core.storage.prune import DAY, Rules, prune
-from core.storage.spare import delete_spare_model, spare_models
 from core.storage.store import Store, open_store
 from tests.filled_store import Filled, fill_store
 
@@ -99,6 +97,26 @@ def test_above_the_cap_the_oldest_runs_lose_theirs_first(store: Store, filled: F
     assert every_named_file_is_there(store)
 
 
+def test_a_frame_that_two_ended_runs_share_counts_once(store: Store, filled: Filled) -> None:
+    """Two runs of one shared frame, then one with a frame of its own: the shared file goes with the second run only."""
+    old, young = filled.runs
+    shared = frames(store, old)[0][2]
+    own = store.artifacts.put_bytes(b"a frame of the newest run alone", ".bin")
+    with store.database.write() as connection:
+        connection.execute(update(schema.previews).values(image_sha=shared))
+        job = dict(connection.execute(select(schema.jobs).where(schema.jobs.c.id == young)).mappings().one())
+        job |= {"id": None, "identity": "newest", "finished": NOW - DAY}
+        newest = connection.execute(insert(schema.jobs).values(**job)).inserted_primary_key[0]
+        shard = {"job_id": newest, "position": 0, "role": "attack", "plan": "{}", "state": "done"}
+        place = connection.execute(insert(schema.shards).values(**shard)).inserted_primary_key[0]
+        frame = {"shard_id": place, "target": 0, "step": 0, "image_sha": own}
+        connection.execute(insert(schema.previews).values(**frame))
+    limit = store.artifacts.path(own).stat().st_size
+    prune(store, Rules(preview_days=1000, preview_bytes=limit), now=NOW)
+    assert frames(store, old) == frames(store, young) == []  # either alone would free nothing
+    assert len(frames(store, newest)) == 1
+
+
 def test_a_frame_that_another_row_names_stays_as_a_file(store: Store, filled: Filled) -> None:
     """A frame may be the very picture that is a reconstruction, an original, or another run's frame."""
     with store.database.write() as connection:
@@ -140,49 +158,12 @@ def test_caches_lose_what_was_unused_for_longest(store: Store) -> None:
     assert (home / "unaugmented" / "d.png").exists()
 
 
-def trained(store: Store, epochs: tuple[int, ...], state: str = "done") -> tuple[int, list[int], list[str]]:
-    """A training whose epochs became models: job, models, files."""
+def test_weights_of_trained_victims_are_never_pruned(store: Store) -> None:
+    shas = [store.artifacts.put_bytes(f"weights {epoch}".encode(), ".safetensors") for epoch in (1, 5)]
     with store.database.write() as connection:
-        row = {"kind": "train", "title": "t", "payload_type": "train", "payload_version": 1, "payload": "{}",
-               "identity": f"{epochs}{state}", "state": state, "wanted": "run", "created": 0.0}  # fmt: skip
-        job = connection.execute(insert(schema.jobs).values(**row)).inserted_primary_key[0]
-        found, shas = [], []
-        for epoch in epochs:
-            sha = store.artifacts.put_bytes(f"weights {job} {epoch}".encode(), ".safetensors")
-            model = {"name": f"victim, epoch {epoch}", "spec": "{}", "identity": sha[::-1], "weights_sha": sha,
-                     "origin": "", "job_id": job, "epoch": epoch, "created": 0.0}  # fmt: skip
-            found.append(connection.execute(insert(schema.models).values(**model)).inserted_primary_key[0])
-            shas.append(sha)
-    return job, found, shas
-
-
-def test_epochs_that_no_run_used_are_listed_and_deleted_by_hand_only(store: Store, filled: Filled) -> None:
-    _, found, shas = trained(store, (1, 5, 10))
-    trained(store, (1, 2), state="running")
-    with store.database.write() as connection:
-        used = {"payload": f'{{"model":{{"weights_sha256":"{shas[1]}"}}}}'}
-        connection.execute(update(schema.jobs).where(schema.jobs.c.id == filled.runs[0]).values(**used))
+        for sha in shas:
+            model = {"name": "victim", "spec": "{}", "identity": sha[::-1], "weights_sha": sha, "origin": "",
+                     "created": 0.0}  # fmt: skip
+            connection.execute(insert(schema.models).values(**model))
     prune(store, Rules(0, 0, 0), now=NOW)
     assert all(store.artifacts.exists(sha) for sha in shas)
-    (spare,) = spare_models(store)
-    assert (spare.id, spare.epoch, spare.bytes) == (found[0], 1, len(f"weights {spare.job} 1"))
-    for other in (found[1], found[2], 999):
-        with pytest.raises(UserError, match="only spare epochs can be deleted"):
-            delete_spare_model(store, other)
-    assert delete_spare_model(store, spare.id) == spare.bytes
-    assert [store.artifacts.exists(sha) for sha in shas] == [False, True, True]
-    assert spare_models(store) == []
-
-
-def test_epochs_of_a_campaign_that_goes_on_are_not_spare(store: Store) -> None:
-    job, found, _ = trained(store, (1, 2))
-    with store.database.write() as connection:
-        row = {"kind": "campaign", "title": "c", "payload_type": "campaign", "payload_version": 1, "payload": "{}",
-               "identity": "c", "state": "running", "wanted": "run", "created": 0.0}  # fmt: skip
-        campaign = connection.execute(insert(schema.jobs).values(**row)).inserted_primary_key[0]
-        setting = {"campaign_id": campaign, "position": 0, "title": "s", "parts": "{}", "train_job_id": job}
-        connection.execute(insert(schema.campaign_settings).values(**setting))
-    assert spare_models(store) == []
-    with store.database.write() as connection:
-        connection.execute(update(schema.jobs).where(schema.jobs.c.id == campaign).values(state="done"))
-    assert [one.id for one in spare_models(store)] == found[:1]

@@ -1,5 +1,8 @@
 """Opening a home: made when absent, refused in one sentence when it cannot be."""
 
+import errno
+import os
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,12 +26,38 @@ def test_an_empty_home_becomes_a_store(home: Path) -> None:
 
 
 def test_a_home_that_cannot_be_written_is_said_so(home: Path) -> None:
+    """bad-input-39"""
     home.write_text("a file where the folder should be")
     with pytest.raises(UserError, match="cannot be written"):
         open_store(load_settings())
 
 
+def test_a_home_that_became_read_only_is_said_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bad-input-39; its folders are there already, so only writing a file shows it."""
+    open_store(load_settings()).database.dispose()
+
+    def refused(_path: Path, _data: bytes) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "write_bytes", refused)
+    with pytest.raises(UserError, match=r"cannot be written \(Read-only file system\)"):
+        open_store(load_settings())
+
+
+def test_a_database_that_stays_locked_is_said_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bad-input-39; somebody else holds it for longer than we wait."""
+    monkeypatch.setattr("core.storage.database.BUSY_MILLISECONDS", 20)
+    home.mkdir()
+    other = sqlite3.connect(home / "semsight.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(UserError, match=r"cannot be opened \(database is locked\)"):
+        open_store(load_settings())
+    other.close()
+    open_store(load_settings()).database.dispose()
+
+
 def test_a_database_that_is_gone_is_said_so(home: Path) -> None:
+    """bad-input-39"""
     settings = replace(load_settings(), database_url="postgresql://u:secret@/none?host=/nonexistent")
     with pytest.raises(UserError, match="cannot be opened") as caught:
         open_store(settings)

@@ -46,7 +46,8 @@ def test_kinds_add_up_to_what_lies_there(store: Store, filled: Filled) -> None:
     home = store.settings.home
     for name, count in (("datasets/cifar/a.bin", 1000), ("weights/w.safetensors", 200), ("unaugmented/x.png", 30),
                         ("prepared/key/images.npy", 4000), ("uploads/u.upload", 5), ("logs/runner.log", 60),
-                        ("fetch/state.json", 7)):  # fmt: skip
+                        ("fetch/state.json", 7),
+                        ("indexes/lfw-1/pictures.bin", 900)):  # fmt: skip
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_bytes(b"x" * count)
     orphan = store.artifacts.put_bytes(b"nobody's", ".bin")
@@ -58,7 +59,7 @@ def test_kinds_add_up_to_what_lies_there(store: Store, filled: Filled) -> None:
     assert found.of("reconstructions").bytes == size_of(store, made)
     assert (found.of("unnamed").files, found.of("unnamed").bytes) == (1, 8)
     assert store.artifacts.path(orphan).stat().st_size == 8
-    by_hand = {"datasets": 1000, "weights": 200, "caches": 4030, "uploads": 5, "logs": 60}
+    by_hand = {"datasets": 1000, "weights": 200, "caches": 4030, "indexes": 900, "uploads": 5, "logs": 60}
     assert {kind: found.of(kind).bytes for kind in by_hand} == by_hand
     assert found.of("database").bytes >= (home / "semsight.db").stat().st_size
     everything = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())

@@ -63,9 +63,11 @@ def check_images(spec: ModelSpec, images: np.ndarray, labels: np.ndarray, which:
 def _check_optimiser(recipe: Recipe) -> None:
     if recipe.learning_rate == 0:
         raise UserError("With a learning rate of 0 nothing is learned; take one above 0, such as 0.1.")
-    if recipe.momentum > 0 and recipe.optimiser not in WITH_MOMENTUM:
+    unasked = (0.0, Recipe().momentum)  # who only picks another optimiser need not know that it has no momentum
+    if recipe.optimiser not in WITH_MOMENTUM and recipe.momentum not in unasked:
         raise UserError(
-            f"momentum is a setting of {' and '.join(WITH_MOMENTUM)}, not of {recipe.optimiser}; set momentum to 0."
+            f"momentum is a setting of {' and '.join(WITH_MOMENTUM)}, and {recipe.optimiser} has none, so a momentum "
+            f"of {recipe.momentum:g} would do nothing; leave it out, or set it to 0."
         )
     if recipe.schedule == "one-cycle" and recipe.warmup > 0:
         raise UserError("one-cycle rises at the start by itself; set warmup to 0, or take another schedule.")

@@ -1,5 +1,7 @@
 """All that a training draws by chance, from the seed and a counter alone: nothing of it needs to be saved. No torch.
 
+DP-SGD gives its secret key as the seed of `poisson` and of the noise.
+
 Each purpose has random numbers of its own, so that turning one thing on changes nothing else.
 """
 

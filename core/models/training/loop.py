@@ -22,11 +22,12 @@ from core.models.training.arithmetic import exact
 from core.models.training.checks import check_images, check_recipe
 from core.models.training.feed import Feed, as_tensor
 from core.models.training.private import PrivateStepper
-from core.models.training.progress import EpochRow, Trained, TrainingCancelled, TrainingProgress
+from core.models.training.progress import EpochRow, OtherDevice, Trained, TrainingCancelled, TrainingProgress
 from core.models.training.recipe import Recipe
 from core.models.training.schedule import learning_rate, steps_per_epoch
+from core.models.training.secret import draw_key
 from core.models.training.stepper import PlainStepper, Stepper
-from core.models.training.watch import LossWatch, Silent, diverged, warnings_of
+from core.models.training.watch import LossWatch, Silent, diverged, other_device, warnings_of
 
 HELD_OUT_BATCH = 256
 
@@ -42,14 +43,17 @@ def fit(
     weights: Mapping[str, Tensor] | None = None,
     device: str = "cpu",
     progress: TrainingProgress | None = None,
+    key: int | None = None,
 ) -> Trained:
     """Train spec's model on images (N, H, W, C) uint8 with labels (N,) int64, classes of the spec.
 
+    key: the secret that DP-SGD draws sampling and noise from (core.models.training.secret); None: a new one, so that
+    only a training that is given its key again resumes to the same bytes.
     The held-out images, which may be none, are only looked at. weights: a state dict to start from instead of the
     spec's drawn one. The caller sets the number of threads. A resumed training on the CPU ends in the same bytes as an
     uninterrupted one with as many threads. After a resume `epoch` and `kept` may be told again what they were told.
-    Raises UserError for what cannot be trained, or when the loss is no longer a number; TrainingCancelled, after a
-    checkpoint, when progress asks for it.
+    Raises UserError for what cannot be trained, or when the loss is no longer a number; OtherDevice for a checkpoint of
+    another kind of device; TrainingCancelled, after a checkpoint, when progress asks for it.
     """
     check_recipe(recipe, spec, len(labels), device)
     check_images(spec, images, labels, "training")
@@ -59,7 +63,7 @@ def fit(
     with exact():
         data = _Data(images, labels, held_images, held_labels)
         try:
-            return _Training(spec, data, recipe, weights, torch.device(device), progress or Silent()).run()
+            return _Training(spec, data, recipe, weights, torch.device(device), progress or Silent(), key).run()
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"The training does not fit into the memory of {device}; lower batch_size (now {recipe.batch_size:,}), "
@@ -86,14 +90,16 @@ class _Training:
         weights: Mapping[str, Tensor] | None,
         device: torch.device,
         progress: TrainingProgress,
+        key: int | None,
     ) -> None:
         self.spec, self.data, self.recipe, self.device, self.progress = spec, data, recipe, device, progress
         self.count = len(data.labels)
         self.model = build_model(spec, weights).to(device)
         self.feed = Feed(spec, data.images, data.labels, recipe, device)
         self.stepper: Stepper
+        self._key = draw_key() if key is None else key
         if recipe.defence == "dp-sgd":
-            self.stepper = PrivateStepper(self.model, recipe, device, self.count)
+            self.stepper = PrivateStepper(self.model, recipe, device, self.count, self._key)
         else:
             self.model = _in_layout(self.model)
             self.stepper = PlainStepper(self.model, recipe, device)
@@ -117,6 +123,8 @@ class _Training:
         checkpoint = self.progress.resume()
         if checkpoint is not None:
             self._restore(checkpoint)
+            if self.done == (len(self.rows) + 1) * self.per_epoch:  # it was stopped while it looked at held-out images
+                self._end_epoch()
         watch = LossWatch(self.recipe, self.per_epoch, self.device)
         self.model.train()
         started = time.perf_counter()
@@ -153,7 +161,7 @@ class _Training:
     def _rows_of(self, step: int) -> np.ndarray:
         size = self.recipe.batch_size
         if self.recipe.defence == "dp-sgd":
-            return draws.poisson(self.recipe.seed, step, self.count, size / self.count)
+            return draws.poisson(self._key, step, self.count, size / self.count)
         epoch, place = divmod(step, self.per_epoch)
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, draws.order(self.recipe.seed, epoch, self.count))
@@ -184,13 +192,20 @@ class _Training:
 
     @torch.no_grad()
     def _look(self) -> tuple[float, float]:
-        """Mean loss and accuracy on the held-out images in eval mode; NaN without any."""
+        """Mean loss and accuracy on the held-out images in eval mode; NaN without any.
+
+        Gives signs of life, and stops behind a checkpoint when asked to: the epoch then ends in the next session.
+        """
         images, labels = self.data.held_images, self.data.held_labels
         if not len(labels):
             return math.nan, math.nan
         self.model.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         for start in range(0, len(labels), HELD_OUT_BATCH):
+            self.progress.looking()
+            if self.progress.cancelled():
+                self.progress.checkpoint(self.done, self._save())
+                raise TrainingCancelled
             part = as_tensor(images[start : start + HELD_OUT_BATCH]).to(self.device)
             right = as_tensor(labels[start : start + HELD_OUT_BATCH]).to(self.device)
             logits = self.model(self.feed.normalised(part))
@@ -227,10 +242,10 @@ class _Training:
         }
 
     def _fingerprint(self) -> str:
-        """Of all that decides the outcome: a checkpoint of another training is not gone on from."""
+        """Of the question: a checkpoint of another training is not gone on from."""
         if self._known:
             return self._known
-        asked = json.dumps([self.spec.to_json(), self.recipe.to_dict(), self.device.type], sort_keys=True)
+        asked = json.dumps([self.spec.to_json(), self.recipe.to_dict()], sort_keys=True)
         digest = hashlib.sha256(asked.encode())
         for array in (self.data.images, self.data.labels):
             digest.update(f"{array.shape}".encode())
@@ -243,6 +258,7 @@ class _Training:
         weights = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         header = {
             "fingerprint": self._fingerprint(),
+            "device": self.device.type,
             "done": self.done,
             "seen": self.seen,
             "seconds": self.seconds,
@@ -255,7 +271,9 @@ class _Training:
     def _restore(self, data: bytes) -> None:
         header, tensors = state.unpack(data)
         if header["fingerprint"] != self._fingerprint():
-            raise ValueError("This checkpoint is of another training: other images, another recipe or another device.")
+            raise ValueError("This checkpoint is of another training: other images, another recipe or another model.")
+        if header["device"] != self.device.type:
+            raise OtherDevice(other_device(header["device"], self.device.type))
         saved = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
         self.model.load_state_dict(saved)
         self.stepper.restore(tensors, header["stepper"])

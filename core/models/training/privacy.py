@@ -7,6 +7,8 @@ that defines it, so that the two check each other.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,18 @@ from core.models.training.recipe import Recipe
 
 ORDERS = (*(1 + x / 10 for x in range(1, 100)), *range(12, 64))  # of Rényi's divergence: Opacus's default
 UNIT = "one image (add or remove one)"
+# Of a training's curve: computed from the private images, and without noise.
+UNCOVERED = ("train_loss", "train_accuracy", "gradient_norm")
+CURVE_NOTE = (
+    "ε covers the weights. It does not cover the curve: training loss, training accuracy and gradient norm are "
+    "computed from the private images without noise. Share the weights, not the curve."
+)
+NOTE = (
+    "Sampling and noise are drawn from a secret key of 128 bits by ordinary generators. The key is deleted when the "
+    "training ends; whoever knew it could take the noise away. ε covers the weights alone: training loss, training "
+    "accuracy and gradient norm are computed from the private images without noise and are not covered. Choosing "
+    "settings by looking at the images, and the held-out accuracy, are not counted."
+)
 LEAST_NOISE = 1e-3  # below it ε has no meaning left, and the integral needs a grid without end
 _REACH = 12.0  # standard deviations beyond the outermost peak; the rest is below 1e-31
 _FINENESS = 4.0  # points a standard deviation: the trapezoid rule is exact to rounding for sums of Gaussians
@@ -34,6 +48,11 @@ def epsilon_of(recipe: Recipe, count: int, steps: int | None = None) -> float:
         max(0.0, steps * _divergence(order, recipe.dp_noise, rate) + _conversion(order, recipe.dp_delta))
         for order in ORDERS
     )
+
+
+def covered(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What may be told of a private model beside its weights: without the figures that ε does not cover."""
+    return {name: value for name, value in facts.items() if name not in UNCOVERED}
 
 
 def private_steps(recipe: Recipe, count: int) -> int:

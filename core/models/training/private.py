@@ -17,7 +17,7 @@ from core.errors import UserError
 from core.models.training import state
 from core.models.training.draws import torch_seed
 from core.models.training.feed import Batch
-from core.models.training.privacy import UNIT
+from core.models.training.privacy import NOTE, UNIT
 from core.models.training.recipe import Recipe
 from core.models.training.stepper import StepResult, make_optimiser, norm_of, set_rate
 
@@ -47,16 +47,16 @@ def _adding(model: nn.Module) -> AbstractContextManager[object]:
 class PrivateStepper:
     """Per-image gradients by Opacus's GradSampleModule; clipping, noise and update by its DPOptimizer.
 
-    The noise comes from the recipe's seed and the step, so that a training can be repeated and resumed: whoever knows
-    the seed can take the noise away, which `privacy` says.
+    The noise comes from the training's secret key and the step, so that a training can be resumed to the same bytes.
+    Whoever knows the key can take the noise away, which `privacy` says.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, device: torch.device, count: int) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, device: torch.device, count: int, key: int) -> None:
         from opacus.accountants import RDPAccountant
         from opacus.grad_sample import GradSampleModule
         from opacus.optimizers import DPOptimizer
 
-        self._recipe, self._count, self._device = recipe, count, device
+        self._recipe, self._count, self._device, self._key = recipe, count, device, key
         self._inner = model
         for layer in model.modules():
             if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
@@ -84,7 +84,7 @@ class PrivateStepper:
     def step(self, batch: Batch, number: int, rate: float) -> StepResult:
         """As Stepper.step; a batch that Poisson sampling left empty is noise alone."""
         set_rate(self._optimiser.original_optimizer, rate)
-        self._noise.manual_seed(torch_seed(self._recipe.seed, "noise", number))
+        self._noise.manual_seed(torch_seed(self._key, "noise", number))
         result = self._step(batch) if len(batch.labels) else self._empty_step()
         self._accountant.step(noise_multiplier=self._recipe.dp_noise, sample_rate=self._sample_rate)
         return result
@@ -112,9 +112,7 @@ class PrivateStepper:
             "accountant": "Opacus RDP",
             "accountant_version": opacus.__version__,
             "secure_noise": False,
-            "note": "Sampling and noise are drawn from the recipe's seed, so that the training can be repeated: the "
-            "guarantee holds against whoever does not know the seed. Choosing settings by looking at the images, and "
-            "the held-out accuracy, are not counted.",
+            "note": NOTE,
         }
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from core.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class TrainingCancelled(Exception):
     """The training was asked to stop; its newest checkpoint goes on from there."""
+
+
+class OtherDevice(UserError):
+    """The checkpoint was made on another kind of device and goes on there alone: nothing is lost by waiting."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,9 @@ class TrainingProgress(Protocol):
 
     def step(self, done: int, total: int, loss: float | None) -> None:
         """After each optimiser step; the loss where it is known without waiting for the device."""
+
+    def looking(self) -> None:
+        """A sign of life before each batch of held-out images."""
 
     def epoch(self, row: EpochRow) -> None:
         """After each epoch."""

@@ -28,10 +28,17 @@ class Recipe:
     batch_size: int = knob(64, "Images of a step; the expected number with DP-SGD.", minimum=1, maximum=65_536)
     optimiser: str = knob("sgd", "The optimiser.", choices=OPTIMISERS)
     learning_rate: float = knob(0.1, "Learning rate at the start.", minimum=0.0, maximum=100.0)
-    momentum: float = knob(0.9, "Momentum (SGD, RMSprop).", minimum=0.0, maximum=0.9999)
-    nesterov: bool = knob(True, "Nesterov's momentum (SGD).")
+    momentum: float = knob(
+        0.9, "Momentum (SGD, RMSprop); left as it is, it does nothing for the others.", minimum=0.0, maximum=0.9999
+    )
+    nesterov: bool = knob(True, "Nesterov's momentum (SGD); it does nothing for the others.")
     weight_decay: float = knob(5e-4, "Weight decay.", minimum=0.0, maximum=10.0)
-    schedule: str = knob("step", "How the learning rate falls; step: × 0.1 after 3/8, 5/8 and 7/8.", choices=SCHEDULES)
+    schedule: str = knob(
+        "step",
+        "How the learning rate falls; step: × 0.1 after ⌊T/2.667⌋, ⌊T/1.6⌋ and ⌊T/1.142⌋ of T epochs, as in the "
+        "paper's code (74, 124 and 175 of 200).",
+        choices=SCHEDULES,
+    )
     warmup: float = knob(0.0, "Linear rise at the start, as a share of all steps.", minimum=0.0, maximum=0.5)
     label_smoothing: float = knob(0.0, "Share of the target that is spread over all classes.", minimum=0.0, maximum=0.9)
     mixup: float = knob(0.0, "Mixup's α: pairs of images are blended; 0 is none.", minimum=0.0, maximum=10.0)
@@ -52,7 +59,12 @@ class Recipe:
     keep_epochs: str = knob(
         "", "Epochs whose weights are kept beside the last, such as 1,10,50: leakage changes along training."
     )
-    seed: int = knob(0, "Seeds the order of the images, the augmentation and the noise.", minimum=0, maximum=2**31 - 1)
+    seed: int = knob(
+        0,
+        "Seeds the order of the images, the augmentation and gaussian's noise; dp-sgd's is secret.",
+        minimum=0,
+        maximum=2**31 - 1,
+    )
 
     @property
     def kept(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-VERSION = 1
+VERSION = 2  # 2: the device stands apart from the fingerprint
 FORMAT = "semsight training"
 
 

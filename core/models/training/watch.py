@@ -29,6 +29,9 @@ class Silent:
     def step(self, done: int, total: int, loss: float | None) -> None:
         """Nothing."""
 
+    def looking(self) -> None:
+        """Nothing."""
+
     def epoch(self, row: EpochRow) -> None:
         """Nothing."""
 
@@ -84,6 +87,16 @@ def diverged(recipe: Recipe, step: int, per_epoch: int) -> str:
     return (
         f"The loss is no longer a number after step {step:,}, in epoch {epoch} of {recipe.epochs}: the training ran "
         f"away. Lower learning_rate (now {recipe.learning_rate:g}){also}{half}."
+    )
+
+
+def other_device(then: str, now: str) -> str:
+    """What to say when a checkpoint meets another kind of device."""
+    names = {"cpu": "the CPU", "cuda": "a GPU"}
+    return (
+        f"This training was begun on {names.get(then, then)}, and its checkpoint goes on there alone, but now it would "
+        f"run on {names.get(now, now)}. The checkpoint is kept: make {names.get(then, then)} available "
+        f"(SEMSIGHT_DEVICE={then}) and go on, or begin the training anew."
     )
 
 

@@ -27,7 +27,7 @@ def test_the_papers_recipes_pass(name: str) -> None:
     [
         (RESNET, {"batch_size": 1001}, "only 1,000 are there"),
         (RESNET, {"learning_rate": 0.0}, "nothing is learned"),
-        (RESNET, {"optimiser": "adam"}, "not of adam; set momentum to 0"),
+        (RESNET, {"optimiser": "adam", "momentum": 0.8}, "adam has none, so a momentum of 0.8 would do nothing"),
         (RESNET, {"schedule": "one-cycle", "warmup": 0.1}, "rises at the start by itself"),
         (RESNET, {"policies": "3-1-99"}, "a row of numbers from 0 to 49"),
         (RESNET, {"policies": "3--1"}, "a row of numbers from 0 to 49"),
@@ -56,6 +56,14 @@ def test_one_sentence_each(spec: ModelSpec, change: dict[str, Any], said: str) -
     with pytest.raises(UserError, match=said) as caught:
         check_recipe(replace(Recipe(), **change), spec, 1000, "cpu")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "adamw", "adagrad"])
+def test_who_only_picks_another_optimiser_is_not_asked_about_momentum(optimiser: str) -> None:
+    plain = Recipe(optimiser=optimiser)
+    assert plain.momentum > 0
+    for recipe in (plain, replace(plain, momentum=0.0), replace(plain, nesterov=False)):
+        check_recipe(recipe, RESNET, 1000, "cpu")
 
 
 def test_no_images() -> None:

@@ -1,7 +1,9 @@
 """DP-SGD: one step by hand, ε against two other accountants and published figures, and what is recorded."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import dp_accounting
 import numpy as np
@@ -11,16 +13,19 @@ from dp_accounting import rdp
 from opacus.accountants import RDPAccountant
 from torch import Tensor, nn
 
+from core.errors import UserError
 from core.models.build import build_model
 from core.models.spec import ModelSpec
 from core.models.training import draws, privacy, private
 from core.models.training.feed import Feed
+from core.models.training.loop import fit
 from core.models.training.private import PrivateStepper
 from core.models.training.progress import TrainingCancelled
 from core.models.training.recipe import Recipe
+from core.models.training.secret import kept_key
 from core.models.training.simple import normalised
 from core.models.training.state import unpack
-from tests.models.training.helpers import COUNT, GROUPED, LENET, PLAIN, Told, data, train
+from tests.models.training.helpers import COUNT, GROUPED, KEY, LENET, PLAIN, Told, data, train
 
 PRIVATE = replace(PLAIN, defence="dp-sgd", batch_size=6, momentum=0.0, weight_decay=0.0, dp_norm=0.5, dp_noise=0.8)
 VIT = ModelSpec("vit-tiny", 4, height=8, width=8, arguments={"width": 6, "depth": 1, "heads": 3})
@@ -45,7 +50,7 @@ def by_hand(spec: ModelSpec, rows: np.ndarray) -> dict[str, Tensor]:
         norm = torch.cat([g.flatten() for g in gradients]).norm()  # type: ignore[union-attr]
         for sum_, gradient in zip(total, gradients, strict=True):
             sum_ += gradient * min(1.0, PRIVATE.dp_norm / float(norm))
-    noise = torch.Generator().manual_seed(draws.torch_seed(PRIVATE.seed, "noise", 0))
+    noise = torch.Generator().manual_seed(draws.torch_seed(KEY, "noise", 0))
     with torch.no_grad():
         for p, gradient in zip(model.parameters(), total, strict=True):
             drawn = torch.normal(0.0, PRIVATE.dp_noise * PRIVATE.dp_norm, p.shape, generator=noise)
@@ -63,7 +68,7 @@ def test_one_step_by_hand(
     images, labels = data()
     # In either memory order of convolutions: Opacus's own gradients are wrong in one of them.
     model = build_model(spec).train().to(memory_format=layout)
-    stepper = PrivateStepper(model, PRIVATE, torch.device("cpu"), len(labels))
+    stepper = PrivateStepper(model, PRIVATE, torch.device("cpu"), len(labels), KEY)
     rows = np.arange(7)
     stepper.step(Feed(spec, images, labels, PRIVATE, torch.device("cpu")).batch(rows, 0), 0, 0.05)
     expected = by_hand(spec, rows)
@@ -76,7 +81,7 @@ def test_the_first_step_of_a_training_by_hand() -> None:
     with pytest.raises(TrainingCancelled):
         train(GROUPED, PRIVATE, told)
     _, tensors = unpack(told.saved[1])
-    rows = draws.poisson(PRIVATE.seed, 0, COUNT, 6 / COUNT)
+    rows = draws.poisson(KEY, 0, COUNT, 6 / COUNT)
     assert len(rows) > 1
     for name, tensor in by_hand(GROUPED, rows).items():
         torch.testing.assert_close(tensors[f"model.{name}"], tensor, rtol=1e-4, atol=2e-6)
@@ -85,7 +90,7 @@ def test_the_first_step_of_a_training_by_hand() -> None:
 def test_a_step_without_images_is_noise_alone() -> None:
     images, labels = data()
     model = build_model(LENET).train()
-    stepper = PrivateStepper(model, PRIVATE, torch.device("cpu"), len(labels))
+    stepper = PrivateStepper(model, PRIVATE, torch.device("cpu"), len(labels), KEY)
     rows = np.arange(0)
     result = stepper.step(Feed(LENET, images, labels, PRIVATE, torch.device("cpu")).batch(rows, 0), 0, 0.05)
     assert not result.norm.isfinite()
@@ -151,6 +156,44 @@ def test_the_record_states_the_guarantee() -> None:
     assert {name: found[name] for name in expected} == expected
     assert found["accountant_version"]
     assert train(LENET, PLAIN).record["privacy"] is None
+
+
+def test_the_key_and_not_the_recipe_decides_the_noise() -> None:
+    assert "key" not in PRIVATE.to_dict()
+    first = train(LENET, PRIVATE).weights
+
+    def same(second: Mapping[str, Tensor]) -> bool:
+        return all(torch.equal(first[name], tensor) for name, tensor in second.items())
+
+    assert same(train(LENET, replace(PRIVATE, seed=1)).weights)  # nothing is augmented: the seed draws nothing
+    assert not same(train(LENET, PRIVATE, key=KEY + 1).weights)
+    images, labels = data()
+    drawn = [fit(LENET, images, labels, images[:5], labels[:5], PRIVATE).weights for _ in range(2)]
+    assert not torch.equal(*(weights["head.weight"] for weights in drawn))  # without a key: a new one each time
+
+
+def test_nobody_reads_the_key_in_what_a_training_leaves() -> None:
+    told = Told(every=2)
+    trained = train(LENET, PRIVATE, told)
+    said = repr(trained.record) + "".join(repr(unpack(data)[0]) for data in told.saved.values())
+    assert str(KEY) not in said
+    assert f"{KEY:x}" not in said
+    note = trained.record["privacy"]["note"]
+    assert "secret key" in note
+    assert "gradient norm are computed from the private images without noise" in note
+
+
+def test_a_key_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "keys" / "1.key"
+    key = kept_key(file)
+    assert kept_key(file) == key
+    assert kept_key(tmp_path / "keys" / "2.key") != key
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in file.parent.iterdir()) == ["1.key", "2.key"]
+    for text in ("no key", "", "-1", "f" * 33):
+        file.write_text(text)
+        with pytest.raises(UserError, match="is no key of a private training"):
+            kept_key(file)
 
 
 def test_a_delta_that_promises_little_is_a_warning() -> None:

@@ -7,10 +7,11 @@ import pytest
 from safetensors.torch import save
 
 from core.models.spec import ModelSpec
-from core.models.training.progress import Trained
+from core.models.training import loop
+from core.models.training.progress import OtherDevice, Trained, TrainingCancelled
 from core.models.training.recipe import Recipe
 from core.models.training.state import unpack
-from tests.models.training.helpers import LENET, NORMED, PLAIN, Told, checkpoint_at, train, untimed
+from tests.models.training.helpers import LENET, NORMED, PLAIN, Told, as_if_from, checkpoint_at, train, untimed
 
 CASES: dict[str, tuple[ModelSpec, Recipe]] = {
     "momentum, step, crop+flip": (NORMED, replace(PLAIN, augment="crop+flip", schedule="step")),
@@ -62,7 +63,35 @@ def test_the_seed_decides() -> None:
     assert figures(train(LENET, recipe)) != figures(train(LENET, replace(recipe, seed=1)))
 
 
+def test_another_kind_of_device_is_named_and_costs_nothing() -> None:
+    checkpoint = as_if_from("cuda", checkpoint_at(LENET, PLAIN, 2))
+    with pytest.raises(OtherDevice, match=r"begun on a GPU.*would run on the CPU.*checkpoint is kept.*=cuda"):
+        train(LENET, PLAIN, Told(start=checkpoint))
+
+
 def test_a_checkpoint_holds_no_code() -> None:
     header, tensors = unpack(checkpoint_at(NORMED, PLAIN, 2))
     assert header["done"] == 2
     assert {name.split(".")[0] for name in tensors} == {"model", "optimiser", "sums"}
+
+
+def test_a_look_at_held_out_images_gives_signs_of_life_and_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "HELD_OUT_BATCH", 2)
+    spec, recipe = CASES["momentum, step, crop+flip"]
+    told = Told()
+    whole = figures(train(spec, recipe, told))
+    assert told.looks == 2 * 3  # epochs × batches of 5 images
+
+    class Impatient(Told):
+        def cancelled(self) -> bool:
+            return self.looks == 2 + 3 * (self.cut or 0)
+
+    for epochs in (0, 1):  # in the first look, and in the very last
+        stopped = Impatient(cut=epochs)
+        with pytest.raises(TrainingCancelled):
+            train(spec, recipe, stopped)
+        assert len(stopped.rows) == epochs
+        (state,) = stopped.saved.values()
+        again = Told(start=state)
+        assert figures(train(spec, recipe, again)) == whole
+        assert len(again.rows) == 2 - epochs

@@ -2,13 +2,13 @@
 
 import math
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
 from core.models.training.recipe import Recipe
-from core.models.training.schedule import learning_rate, milestones
+from core.models.training.schedule import DIVISORS, learning_rate, milestones
 
 BASE = Recipe(epochs=10, learning_rate=0.8)
 STEPS = 7  # an epoch
@@ -59,3 +59,10 @@ def test_one_cycle_is_torchs() -> None:
             if len(expected) < 70:
                 theirs.step()
     assert rates(replace(BASE, schedule="one-cycle")) == pytest.approx(expected)
+
+
+def test_the_knobs_help_says_when_the_steps_are() -> None:
+    (schedule,) = (field for field in fields(Recipe) if field.name == "schedule")
+    said = schedule.metadata["help"]
+    assert all(f"⌊T/{divisor:g}⌋" in said for divisor in DIVISORS)
+    assert "{}, {} and {} of 200".format(*milestones(200)) in said
