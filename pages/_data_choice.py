@@ -215,18 +215,20 @@ def _drawn(
             None,
             key=f"{prefix}draw",
             bind="query-params",
-            placeholder=str(usual.seed) + (", as the training" if like is not None else ""),
-            help="The same seed draws the same images, for ever.",
+            placeholder=str(usual.seed),
+            help="The same seed draws the same images, for ever."
+            + (f" Empty: {usual.seed}, as the victim's training." if like is not None else ""),
         )
-    return DataChoice(
+    return replace(
+        usual,  # its split with it, so that what is held out is what the victim has not seen
         dataset=found.name,
         part=part,
         count=first if total is None else int(total),
         per_class=None if each is None else int(each),
         classes=classes,
+        names=(),
         seed=usual.seed if seed is None else int(seed),
-        split_seed=usual.split_seed,
-        held_out=usual.held_out,
+        fingerprint="",
     )
 
 

@@ -101,8 +101,8 @@ def campaign_html(row: CampaignRow, found: Outcome | None) -> str:
     lines = [f"<p>{escape('; '.join(told))}</p>"] if told else []
     if found.most and found.most.verdict:
         judged = found.most.verdict.verdict
-        by = str(judged.threshold) if judged.basis == "threshold" else "people"
-        words = f"Most: {found.most.title}, {judged.leaked} of {judged.judged} originals by {by}"
+        how = f"scored {judged.threshold}" if judged.basis == "threshold" else "recognised by people"
+        words = f"Most: {found.most.title}, {judged.leaked} of {judged.judged} originals {how}"
         lines.append(f"<p>{escape(words)}</p>")
         if judged.basis == "threshold":
             lines.append('<p class="small">Nobody has answered about it yet: the threshold is a convention.</p>')

@@ -194,8 +194,8 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def count(value: int) -> str:
-    """A whole number with a thin space between thousands."""
-    return f"{value:,}".replace(",", "\u2009")
+    """A whole number with a comma between thousands, as messages and tables have it."""
+    return f"{value:,}"
 
 
 def percent(share: float | None, n: int | None = None) -> str:

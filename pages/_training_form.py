@@ -41,10 +41,10 @@ def launch(request: TrainRequest, anew: bool = False) -> None:
 def form() -> None:
     """The three choices and the launch."""
     left, right = st.columns(2, gap="small")
-    with left, st.container(border=True, height="stretch"):
+    with left, st.container(border=True):
         st.subheader("1  Images", anchor=False)
         found, choice, places = _images()
-    with right, st.container(border=True, height="stretch"):
+    with right, st.container(border=True):
         st.subheader("2  Architecture", anchor=False)
         spec = _architecture(found, choice)
     with st.container(border=True):
@@ -103,7 +103,8 @@ def cost_words(request: TrainRequest, count: int) -> str:
     if pace is None:
         return said + "How long it takes shows after its first epoch: none of this size was trained here yet."
     seconds = count * recipe.epochs / pace
-    return said + f"About **{_shared.seconds(seconds)}** at {_shared.count(round(pace))} images a second, as the last."
+    taken = "under 1 s" if seconds < 1 else f"about {_shared.seconds(seconds)}"
+    return said + f"Training takes **{taken}** at {_shared.count(round(pace))} images a second, as the last."
 
 
 # --- images -----------------------------------------------------------------------------------------------

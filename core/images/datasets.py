@@ -15,11 +15,13 @@ from core.images.published import (
     VARIANTS,
     DataFile,
     DataRecord,
+    difference,
     found_file,
     how_to_place,
     is_here,
     missing_files,
     record_of,
+    set_aside,
 )
 from core.images.samples import SAMPLES
 from core.settings import Settings
@@ -29,6 +31,7 @@ __all__ = [
     "DataFile",
     "DataRecord",
     "InputFormat",
+    "difference",
     "how_to_place",
     "input_of",
     "is_here",
@@ -36,6 +39,7 @@ __all__ = [
     "missing_files",
     "open_dataset",
     "record_of",
+    "set_aside",
 ]
 
 FOLDER, PARQUET = "folder:", "parquet:"

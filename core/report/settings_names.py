@@ -57,7 +57,10 @@ def named(rows: Sequence[Planned], given: Given) -> list[dict[str, Any]]:
 
 
 def _rows(rows: Sequence[Planned], given: Given) -> list[_Row]:
-    """The rows before they are told apart; a run that no campaign asked for takes a campaign's words for what both did."""
+    """The rows before they are told apart.
+
+    A run that no campaign asked for takes a campaign's words for what both did, so that one table speaks one language.
+    """
     known = [next((given[run.id] for run in reversed(row.runs) if run.id in given), None) for row in rows]
     words: dict[tuple[str, str], str] = {}
     for row, found in zip(rows, known, strict=True):

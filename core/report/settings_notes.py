@@ -57,9 +57,10 @@ def _answers(rows: Sequence[SettingRow], blind_only: bool) -> list[str]:
     beside = sum(one.beside for one in said)
     told = []
     if controls:
+        some = f"{controls:,} {'was' if controls == 1 else 'were'}"
         told.append(
-            f"Of {_many(counted + controls)} the people's columns count {counted:,}; {controls:,} were about controls, "
-            "made without the update, and tell how often people recognise what cannot be a leak."
+            f"Of {_many(counted + controls)} the people's columns count {counted:,}; {some} about controls, "
+            "made without the update, which tell how often people recognise what cannot be a leak."
         )
     if blind_only and beside:
         told.append(f"{_many(beside)} given beside the original {'is' if beside == 1 else 'are'} left out.")

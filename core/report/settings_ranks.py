@@ -41,8 +41,8 @@ def agreements(
     """(one for each metric and set metric, the column of people it is with, words about it).
 
     With the share of recognisable images where at least FEWEST_SETTINGS settings have one over FEWEST_ANSWERED images
-    or more, else with the recognition rate of settings with so many answered images; () with fewer. Settings of attacks on the model alone are left out: their pairing, with the nearest original,
-    would flatter the metrics.
+    or more, else with the recognition rate of settings with so many answered images; () with fewer. Settings of attacks
+    on the model alone are left out: their pairing, with the nearest original, would flatter the metrics.
     """
     by_name = {column.name: column for column in columns}
     usable = [row for row in rows if row.whole and not row.nearest]

@@ -124,6 +124,7 @@ def test_a_link_to_no_set_is_one_sentence(app, store, value):
     test = app(PAGE, set=value)
     assert not test.exception
     assert len(test.error) == 1
+    assert DATASETS["cifar100"].title in plain_words(test)  # the page goes on as without the link
 
 
 @pytest.mark.parametrize("kind", ["folder", "parquet"])
@@ -163,3 +164,44 @@ def test_a_small_set_opens_with_what_there_is(app, store, tmp_path):
     assert not test.exception
     assert not test.error
     assert "2 images" in plain_words(test)
+
+
+def junk(name="cifar100"):
+    folder = load_settings().datasets / name
+    folder.mkdir(parents=True)
+    path = folder / DATASETS[name].files[0].name
+    path.write_bytes(b"junk")
+    return path
+
+
+@pytest.mark.parametrize("query", [{}, {"set": "cifar100"}])
+def test_another_file_than_the_publishers_is_said_and_can_be_put_aside(app, store, query):
+    path = junk()
+    test = app(PAGE, **query)
+    assert not test.exception
+    assert "differs from the publisher's" in words(test)
+    assert "has 4 B where the publisher's has 161 MiB" in plain_words(test)
+    assert "It does not open" in plain_words(test)
+    test.button(key="aside_cifar100").click().run()
+    assert not test.exception
+    assert path.with_name(f"{path.name}.aside-1").read_bytes() == b"junk"
+    assert "get_cifar100" in [button.key for button in test.button]
+
+
+def test_an_archive_that_differs_and_opens_says_what_it_holds(app, store):
+    path = junk()
+    cifar100_archive(path, per_class=2, test_per_class=1)
+    assert "What is there holds 300 images of 100 classes" in plain_words(app(PAGE))
+
+
+def test_own_images_get_a_tick_only_once_they_were_opened(app, store, tmp_path):
+    class_folder(tmp_path / "good", {"cat": 3, "dog": 3})
+    test = app(PAGE)
+    test.text_input(key="own_path").set_value(str(tmp_path / "good")).run()
+    assert ":material/check:" in words(test)
+    assert "all of them were opened" in plain_words(test)
+    (tmp_path / "good" / "cat" / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "good").rename(tmp_path / "broken")
+    test.text_input(key="own_path").set_value(str(tmp_path / "broken")).run()
+    assert not test.exception
+    assert "bad.png" in test.error[0].value.replace("\\", "")

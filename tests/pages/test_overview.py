@@ -6,6 +6,8 @@ import pytest
 
 from core.jobs.payloads import AttackJob, from_json
 from core.storage import schema
+from core.storage.database import bump
+from tests.filled_settings import fill_settings
 from tests.filled_store import fill_store
 
 
@@ -109,3 +111,50 @@ def test_the_disk_is_shown_with_its_rules_and_pruned_by_a_button(app, store):
     said = [t.value.replace("\\", "") for t in test.toast]  # without the marks that keep Markdown from reading it
     assert said == ["Deleted: 1 file that nothing names (8 B)."]
     assert not store.artifacts.exists(orphan)
+
+
+def campaign_of_five(store):
+    """A campaign whose runs are its own; returns what is in the store."""
+    filled = fill_settings(store)
+    with store.database.write() as connection:
+        mine = schema.jobs.c.id.in_(filled.runs)
+        connection.execute(schema.jobs.update().where(mine).values(parent_id=filled.campaign))
+        named = schema.jobs.c.id == filled.campaign
+        connection.execute(schema.jobs.update().where(named).values(title="My <b>study</b>"))
+        bump(connection, "jobs")
+    return filled
+
+
+def links(test):
+    return [(one.proto.label.replace("\\", ""), one.proto.query_string) for one in test.get("page_link")]
+
+
+def test_a_campaign_that_runs_is_named_with_its_progress(app, store):
+    filled = campaign_of_five(store)
+    with store.database.write() as connection:
+        first = schema.jobs.c.id == filled.runs[0]
+        connection.execute(schema.jobs.update().where(first).values(state="running", title="My <b>study</b>: lenet"))
+        bump(connection, "jobs")
+    test = app()
+    assert not test.exception
+    told = words(test).replace("\\", "")
+    assert f"Campaign {filled.campaign}: My <b>study</b>" in told
+    assert f"Run {filled.runs[0]}: lenet" in told  # the run that it is at, without its campaign's name again
+    assert ("Watch", f"campaign={filled.campaign}") in links(test)
+    assert not any(query == f"run={filled.runs[0]}" for _, query in links(test))
+
+
+def test_a_campaign_that_ended_is_one_card(app, store):
+    filled = campaign_of_five(store)
+    with store.database.write() as connection:
+        one = schema.jobs.c.id == filled.campaign
+        connection.execute(schema.jobs.update().where(one).values(state="done"))
+        bump(connection, "jobs")
+    test = app()
+    assert not test.exception
+    verdicts = [h.value for h in test.html if 'class="verdict' in h.value]
+    assert len(verdicts) == 1
+    assert "4 of 5 settings leak" in verdicts[0]
+    assert "1 showed nothing; 3 without a verdict" in verdicts[0]
+    assert "4 of 4 originals recognised by people" in verdicts[0]
+    assert (f"Campaign {filled.campaign}: My <b>study</b>", f"campaign={filled.campaign}") in links(test)

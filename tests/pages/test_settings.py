@@ -30,6 +30,10 @@ def test_an_empty_store_says_what_appears_here(app):
     test = app(PAGE)
     assert not test.exception
     assert "No setting has been attacked yet" in words(test)
+    assert {one.proto.label for one in test.get("page_link")} >= {
+        "Start an audit",
+        "Launch a campaign of many settings",
+    }
 
 
 def test_a_campaign_with_every_state(app, store):
@@ -43,7 +47,12 @@ def test_a_campaign_with_every_state(app, store):
     assert "◔ its victim is being trained" in html
     assert "The device ran out of memory" in html
     assert f"reconstructions?run={filled.runs[0]}" in html
-    assert ">90 %<" in html  # accuracy
+    assert ">90 %<small>of 200</small><" in html  # accuracy
+    assert html.index(">setting<") < html.index(">verdict<") < html.index(">accuracy<")  # what a phone shows
+    row = html[html.index('scope="row"') :]
+    assert row.index("▲ leaks") < row.index("90 %")
+    assert "The same in all: data set photos, victim lenet, defence clean, attack dlg." in words(test).replace("\\", "")
+    assert "of all answers, those that recognise" in words(test)
     assert '100 %<sup class="rank first">1</sup><small>4 of 4 images</small>' in html
     assert "FID ↓ ⚠" in html
     assert "2 controls hold" in html
@@ -94,12 +103,15 @@ def test_nobody_has_answered(app, store):
     filled = fill_settings(store, answers=False)
     test = app(PAGE, campaign=str(filled.campaign))
     assert not test.exception
-    assert "0 of 5 settings have answers" in words(test)
+    assert "0 of 5 settings have 3 answered images or more" in words(test)
+    assert not [one for one in test.html if 'class="scores summary agreement"' in one.value]
     assert "by PSNR ≥ 20 dB, nobody answered" in table(test)
     assert "Settings against a second measure" in [one.value for one in test.subheader]
     say(store, filled.reconstructions[0][0], "Ana", True)
     test.run()
     assert "1 undetermined" in table(test)
+    assert "<small>1 answer</small>" in table(test)
+    assert test.selectbox(key="settings_x").value == "psnr"
 
 
 def test_all_runs_are_grouped_by_setting(app, store):

@@ -29,7 +29,7 @@ def test_the_defaults_train(app, store):
     assert not test.exception
     assert not test.error
     assert "160 images to train on, 40 held out" in words(test)
-    assert "600 steps" in words(test).replace("\u2009", "")  # 160 images in steps of 64 are 3, times 200 epochs
+    assert "600 steps" in words(test)  # 160 images in steps of 64 are 3, times 200 epochs
     test.button(key="train").click().run()
     assert not test.exception
     (job,) = jobs(store)
