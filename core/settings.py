@@ -25,6 +25,8 @@ class Settings:
     silence_seconds: float = 900.0  # a shard without a sign of life for longer is taken for hung
     probe: bool = True  # measure an attack's pace in the background before it is launched
     torch_cache: Path | None = None  # where torch keeps downloaded checkpoints; None: not looked at
+    folders: tuple[Path, ...] = ()  # beside `datasets`, those below which the app opens folder:PATH and parquet:PATH
+    anywhere: bool = True  # whether paths elsewhere are opened too: not by the app, whose visitors type them
 
     @property
     def uploads(self) -> Path:
@@ -53,6 +55,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         silence_seconds=_seconds(env, "SEMSIGHT_SILENCE_SECONDS", 900),
         probe=env.get("SEMSIGHT_PROBE", "on") != "off",
         torch_cache=_torch_cache(env),
+        folders=tuple(
+            Path(one).expanduser().absolute() for one in env.get("SEMSIGHT_FOLDERS", "").split(os.pathsep) if one
+        ),
     )
 
 

@@ -37,7 +37,7 @@ class ChosenImages:
 
 @st.cache_data(show_spinner=False, max_entries=6)
 def _bundled(name: str, spec: str, limit: int, seed: int) -> tuple[Prepared, ...]:
-    return tuple(load_images(name, spec=ModelSpec.from_json(spec), limit=limit, seed=seed))
+    return tuple(load_images(name, spec=ModelSpec.from_json(spec), limit=limit, seed=seed, settings=_shared.settings()))
 
 
 def choose(model: ChosenModel | None) -> ChosenImages | None:

@@ -10,6 +10,15 @@ from core.errors import UserError
 from core.knobs import changed
 from pages import _shared
 
+TITLES = {
+    "dp_noise": "Noise multiplier of DP-SGD",
+    "dp_norm": "Clipping norm of DP-SGD",
+    "dp_delta": "δ of DP-SGD",
+    "keep_epochs": "Epochs to keep",
+    "policies": "ATS policies",
+}
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 def knobs(
     preset: Any,
@@ -52,9 +61,7 @@ def changed_line(values: Mapping[str, Any] | None) -> None:
 def _knob(key: str, field: Field[Any], default: Any, start: Mapping[str, Any] | None) -> Any:
     about = field.metadata
     unit = f", {about['unit']}" if about.get("unit") else ""
-    shown = f"{default:g}" if isinstance(default, int | float) and not isinstance(default, bool) else str(default)
-    shown = shown or "empty"
-    label = f"{field.name.replace('_', ' ')} (default {shown}{unit})"
+    label = f"{title_of(field.name)} (default {_shown(default)}{unit})"
     if start is not None and key not in st.session_state:
         st.session_state[key] = start.get(field.name, default)
     kept: dict[str, Any] = {"key": key, "bind": "query-params" if start is None else None}
@@ -62,6 +69,20 @@ def _knob(key: str, field: Field[Any], default: Any, start: Mapping[str, Any] | 
         value = _widget(label, default, about, kept, fixed=start is None)
         st.caption(_shared.plain(str(about.get("help", ""))))
     return value
+
+
+def title_of(name: str) -> str:
+    """A field's name as people read it."""
+    return TITLES.get(name) or name.replace("_", " ").capitalize()
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if isinstance(default, float) and 0 < abs(default) < 1e-3:
+        mantissa, exponent = f"{default:e}".split("e")
+        return f"{float(mantissa):g}·10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    return (f"{default:g}" if isinstance(default, int | float) else str(default)) or "empty"
 
 
 def _widget(label: str, default: Any, about: Mapping[str, Any], kept: dict[str, Any], *, fixed: bool) -> Any:

@@ -6,6 +6,7 @@ from core.images.dataset import DataChoice
 from core.jobs.compose import stored_model
 from core.report.models import PRESET, TRAINED, ModelEntry, zoo
 from core.report.seen import as_choice
+from core.report.settings_words import epsilon_words
 from core.report.training import training
 from pages import _models_zoo, _shared, _training_watch
 from pages._audit_model import ChosenModel, follow, spec_line
@@ -51,7 +52,8 @@ def _chosen(one: ModelEntry) -> ChosenModel:
         else f"{_shared.percent(one.accuracy, one.held_out)} of {one.held_out} images"
     )
     spent = _models_zoo.epsilon(one)
-    private = f" ε = {_shared.number(spent)}." if spent is not None else ""
+    delta, unit = one.facts.get("delta"), str(one.facts.get("unit") or "")
+    private = f" {epsilon_words(_shared.number(spent), delta, unit)}." if spent is not None else ""
     st.caption(f"{spec_line(one.spec)} Held-out accuracy: {_shared.plain(accuracy)}.{private}")
     st.page_link("pages/models.py", label="All that is known of it", query_params={"model": str(number)})
     return ChosenModel(

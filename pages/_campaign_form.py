@@ -15,6 +15,7 @@ from core.leakage.defences.text import read_defence
 from core.leakage.threat import ThreatModel
 from core.models.catalogue import CATALOGUE
 from core.models.training.recipe import PAPER_RECIPES
+from core.names import safe_text
 from pages import _shared
 
 FIRST = ("convnet", "resnet20-4", "lenet")
@@ -38,6 +39,9 @@ def form(text_key: str) -> None:
         st.multiselect("Training recipes", list(PAPER_RECIPES), default=["crop+flip"], key="form_recipes")
         st.number_input("Epochs", 1, 10_000, 20, key="form_epochs")
         st.number_input("Images of a training step", 1, 65_536, 8, key="form_batch")
+        st.text_input(
+            "Attack after these epochs too", key="form_checkpoints", placeholder="such as 1, 5 (none: only the last)"
+        )
     with right:
         st.multiselect(
             "Attacks",
@@ -54,6 +58,7 @@ def form(text_key: str) -> None:
             key="form_defences",
         )
         st.number_input("Originals of each data set", 1, 10_000, 8, key="form_originals")
+        st.checkbox("Augment the attacked image as its training did", key="form_augmented")
     st.button(
         "Write this grid as the plan", key="form_write", icon=":material/edit_note:", on_click=_write, args=(text_key,)
     )
@@ -65,18 +70,30 @@ def _write(text_key: str) -> None:
     originals = Originals(count=int(state["form_originals"]))
     how = {"epochs": int(state["form_epochs"]), "batch_size": int(state["form_batch"])}
     try:
+        checkpoints = _epochs(str(state["form_checkpoints"]))
         campaign = Campaign(
             name="My campaign",
             data=tuple(Data(name, name, originals=originals) for name in state["form_data"]),
             victims=tuple(Victim(CATALOGUE[name].title, name) for name in state["form_victims"]),
-            recipes=tuple(Training(name, replace(PAPER_RECIPES[name], **how)) for name in state["form_recipes"]),
-            threats=tuple(_threat(name) for name in state["form_defences"]),
+            recipes=tuple(
+                Training(name, replace(PAPER_RECIPES[name], **how), checkpoints) for name in state["form_recipes"]
+            ),
+            threats=tuple(
+                replace(_threat(name), augmented=bool(state["form_augmented"])) for name in state["form_defences"]
+            ),
             attacks=tuple(AttackChoice(ATTACKS[name].title, name) for name in state["form_attacks"]),
         )
     except UserError as error:
         state["campaign_refused"] = str(error)
         return
     state[text_key] = write_toml(campaign)
+
+
+def _epochs(text: str) -> tuple[int, ...]:
+    words = text.replace(",", " ").split()
+    if not all(word.isdecimal() and word.isascii() and len(word) < 7 for word in words):
+        raise UserError(f"Epochs are whole numbers with commas between, such as 1, 5, not {safe_text(text, 60)!r}.")
+    return tuple(sorted({int(word) for word in words}))
 
 
 def _threat(name: str) -> Threat:

@@ -67,7 +67,7 @@ def spec(panel: Panel, points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if panel.share:
         axis["format"], scale = ".0%", {"domain": [0, 1]}
     elif panel.logarithmic and all(point["value"] > 0 for point in points):
-        axis["format"], scale = "~g", {"type": "log"}
+        axis["format"], scale = "~g", {"type": "log", **log_domain([point["value"] for point in points])}
     several = len({point["of"] for point in points}) > 1
     few = len({point["epoch"] for point in points}) < 2
     return {
@@ -95,6 +95,13 @@ def spec(panel: Panel, points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             ],
         },
     }
+
+
+def log_domain(values: Sequence[float]) -> dict[str, Any]:
+    """A logarithmic axis that ends a little beyond the values, not at whole decades, where curves would lie flat."""
+    low, high = min(values), max(values)
+    margin = max((high / low) ** 0.05, 1.05)
+    return {"domain": [low / margin, high * margin], "nice": False}
 
 
 def words(panel: Panel, points: Sequence[Mapping[str, Any]]) -> str:

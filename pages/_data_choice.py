@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from core.errors import UserError
+from core.images.allowed import allowed_roots, roots_words
 from core.images.dataset import TEST, TRAIN, DataChoice, DataSet
 from core.images.datasets import DATASETS, is_here, open_dataset
 from core.images.sampling import choose, read_list
@@ -111,11 +112,11 @@ def opened(name: str) -> Opened | None:
 
 def open_cached(name: str) -> DataSet:
     """The opened data set, kept for a while: its index alone may take a second. Raises UserError."""
-    return _open(str(_shared.settings().datasets), name)
+    return _open(str(allowed_roots(_shared.settings())), name)
 
 
 @st.cache_resource(show_spinner="Reading the data set's index", max_entries=8, ttl=300)
-def _open(folder: str, name: str) -> DataSet:
+def _open(roots: str, name: str) -> DataSet:
     return open_dataset(name, _shared.settings())
 
 
@@ -128,10 +129,12 @@ def link(prefix: str, name: str) -> dict[str, str]:
 
 
 def path_help(name: str) -> str:
-    """What such a path leads to."""
+    """What such a path leads to, and where it may lie."""
+    about = "A column of images and a column of labels, as Hugging Face writes them."
     if name == FOLDER:
-        return "It holds one folder for each class, or train and test (or val) folders that hold those."
-    return "A column of images and a column of labels, as Hugging Face writes them."
+        about = "It holds one folder for each class, or train and test (or val) folders that hold those."
+    roots = _shared.plain(roots_words(_shared.settings()))
+    return f"{about} It lies below {roots}; SEMSIGHT\\_FOLDERS allows more folders."
 
 
 def _not_there(name: str) -> None:
@@ -212,18 +215,20 @@ def _drawn(
             None,
             key=f"{prefix}draw",
             bind="query-params",
-            placeholder=str(usual.seed) + (", as the training" if like is not None else ""),
-            help="The same seed draws the same images, for ever.",
+            placeholder=str(usual.seed),
+            help="The same seed draws the same images, for ever."
+            + (f" Empty: {usual.seed}, as the victim's training." if like is not None else ""),
         )
-    return DataChoice(
+    return replace(
+        usual,  # its split with it, so that what is held out is what the victim has not seen
         dataset=found.name,
         part=part,
         count=first if total is None else int(total),
         per_class=None if each is None else int(each),
         classes=classes,
+        names=(),
         seed=usual.seed if seed is None else int(seed),
-        split_seed=usual.split_seed,
-        held_out=usual.held_out,
+        fingerprint="",
     )
 
 

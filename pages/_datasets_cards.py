@@ -3,22 +3,34 @@
 import streamlit as st
 
 from core.errors import UserError
-from core.images.datasets import DATASETS, DataRecord, how_to_place, missing_files
+from core.images.datasets import (
+    DATASETS,
+    DataRecord,
+    difference,
+    how_to_place,
+    is_here,
+    missing_files,
+    set_aside,
+)
 from core.jobs import fetch_data
+from core.storage.space import size_words
 from pages import _data_choice, _shared, _training_watch
 
 PAGE = "pages/datasets.py"
 POLL = 1.0  # seconds, only while something is fetched
-HERE, PARTLY, MISSING = "here", "partly", "missing"
+HERE, DIFFERS, PARTLY, MISSING = "here", "differs", "partly", "missing"
 BADGES = {
     HERE: ":green-badge[:material/check: on this machine]",
+    DIFFERS: ":orange-badge[:material/difference: differs from the publisher's]",
     PARTLY: ":orange-badge[:material/hourglass_bottom: partly here]",
     MISSING: ":gray-badge[:material/cloud: not here]",
 }
 
 
 def state_of(record: DataRecord) -> str:
-    """Whether all of its files, some or none are in place."""
+    """Whether all of its files, some or none are in place, and whether one has another size than published."""
+    if difference(record.name, _shared.settings()):
+        return DIFFERS
     missing = missing_files(record.name, _shared.settings())
     if not missing:
         return HERE
@@ -27,11 +39,11 @@ def state_of(record: DataRecord) -> str:
 
 def cards() -> None:
     """One card a data set, those that are there first."""
-    order = {HERE: 0, PARTLY: 1, MISSING: 2}
+    order = {HERE: 0, DIFFERS: 1, PARTLY: 2, MISSING: 3}
     records = sorted(DATASETS.values(), key=lambda one: order[state_of(one)])
     with st.grid(2, min_column_width=340):
         for record in records:
-            with st.container(border=True, height="stretch", key=f"set_{record.name}"):
+            with st.container(border=True, key=f"set_{record.name}"):
                 card(record)
     running = tuple(name for name in DATASETS if fetch_data.fetched(_shared.settings(), name).running)
     st.session_state["sets_running"] = running
@@ -47,6 +59,8 @@ def card(record: DataRecord) -> None:
     st.caption(f"{_shared.plain(record.summary)} {facts(record)}")
     if state == HERE:
         links(record.name)
+    elif state == DIFFERS:
+        differs(record)
     elif record.by_hand:
         st.markdown(f"It cannot be downloaded from here: {_shared.plain(record.by_hand)}.")
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -56,17 +70,52 @@ def card(record: DataRecord) -> None:
         download(record)
 
 
+def differs(record: DataRecord) -> None:
+    """What is there instead of the publisher's, whether it opens, and the way out."""
+    name, settings = record.name, _shared.settings()
+    said = difference(name, settings)
+    if is_here(name, settings):
+        try:
+            found = _data_choice.open_cached(name)
+            said += (
+                f" What is there holds {_shared.count(len(found.entries))} images of "
+                f"{_shared.count(len(found.classes))} classes."
+            )
+        except UserError as error:
+            said += f" It does not open: {error}"
+            found = None
+        if found is not None:
+            links(name)
+    st.warning(_shared.plain(said), icon=":material/difference:")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Put it aside",
+            key=f"aside_{name}",
+            icon=":material/drive_file_move:",
+            on_click=put_aside,
+            args=(name,),
+            help="Renames the file in its folder, so that the publisher's can be fetched. Nothing is deleted.",
+        )
+        publisher(record)
+        placing(record)
+
+
+def put_aside(name: str) -> None:
+    """Callback of a button."""
+    try:
+        moved = set_aside(name, _shared.settings())
+    except UserError as error:
+        st.toast(_shared.plain(str(error)), icon=":material/error:")
+        return
+    st.toast(_shared.plain("Renamed to " + ", ".join(path.name for path in moved) + "."), icon=":material/check:")
+
+
 def facts(record: DataRecord) -> str:
     """Numbers of one set in a line."""
     parts = [f"{_shared.count(record.classes)} classes"]
     if record.bytes:
         parts.append(size_words(record.bytes) + (" in all" if record.by_hand else " to download"))
     return _shared.plain(" · ".join([*parts, f"split: {record.split}"]))
-
-
-def size_words(size: int) -> str:
-    """Bytes as people say them."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
 
 
 def links(name: str) -> None:
@@ -142,9 +191,9 @@ def placing(record: DataRecord) -> None:
         st.markdown(_shared.plain(how_to_place(record.name, _shared.settings())))
         rows = [
             {"file": file.name, "size": size_words(file.bytes), "checksum": file.checksum}
-            for file in missing_files(record.name, _shared.settings())
+            for file in missing_files(record.name, _shared.settings()) or record.files
         ]
-        st.dataframe(rows, hide_index=True, alt=f"Files of {record.title} that are missing")
+        st.dataframe(rows, hide_index=True, alt=f"Files of {record.title}: name, size and checksum")
 
 
 def start(name: str) -> None:

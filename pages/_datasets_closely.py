@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.errors import UserError
 from core.images.dataset import TEST, TRAIN, DataChoice, DataSet
-from core.images.datasets import DATASETS, is_here
+from core.images.datasets import DATASETS, DataRecord, difference, is_here
 from core.images.sampling import write_list
 from core.names import safe_name
 from pages import _data_choice, _datasets_cards, _shared
@@ -18,7 +18,7 @@ SHOWN = 12
 def named(name: str) -> None:
     """The set of ?set=, which may not be there yet."""
     record = DATASETS.get(name.partition(":")[0])
-    if record is not None and not is_here(record.name, _shared.settings()):
+    if record is not None and not usable(record):
         with st.container(border=True):
             _datasets_cards.card(record)
         running = (record.name,) if _datasets_cards.fetching(record.name) else ()
@@ -32,6 +32,19 @@ def named(name: str) -> None:
         show(found)
 
 
+def usable(record: DataRecord) -> bool:
+    """Whether it is here and opens; a file that differs from the publisher's may not."""
+    if not is_here(record.name, _shared.settings()):
+        return False
+    if _datasets_cards.state_of(record) != _datasets_cards.DIFFERS:
+        return True
+    try:
+        _data_choice.open_cached(record.name)
+    except UserError:  # the card says it, and the way out
+        return False
+    return True
+
+
 def show(found: _data_choice.Opened) -> None:
     """Everything of one opened set."""
     dataset, record = found.dataset, DATASETS.get(found.name.partition(":")[0])
@@ -39,6 +52,8 @@ def show(found: _data_choice.Opened) -> None:
     if record is not None:
         st.markdown(f":material/gavel: {_shared.plain(record.licence)}")
         st.caption(f"{_shared.plain(record.summary)} Split: {_shared.plain(record.split)}.")
+        if said := difference(record.name, _shared.settings()):
+            st.warning(_shared.plain(said), icon=":material/difference:")
     else:
         st.markdown(":material/gavel: Your own files: their licence is yours to know.")
     with st.container(horizontal=True):

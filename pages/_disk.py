@@ -34,6 +34,6 @@ def panel() -> None:
     with st.expander(line, icon=":material/warning:" if used.free < LOW else ":material/hard_drive:"):
         if used.free < LOW:
             st.warning("Little room is left: jobs pause when the disk is full.")
-        st.dataframe(table(used), hide_index=True)
+        st.table(table(used).set_index("What"), alt="Disk use by kind, with the rule that bounds it")
         st.button("Prune now", icon=":material/delete_sweep:", on_click=prune_now, key="prune")
         st.caption("Applies the rules at once; the runner does so every hour. What runs and answers need stays.")

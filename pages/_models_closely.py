@@ -12,7 +12,7 @@ from core.report.model_card import model_card
 from core.report.models import PRESET, TRAINED, ModelEntry, forget_model, zoo
 from core.report.runs import run
 from core.report.training import training
-from pages import _curves, _models_zoo, _shared, _training_watch
+from pages import _curves, _datasets_cards, _models_zoo, _shared, _training_watch
 
 PAGE = "pages/models.py"
 MOST_RUNS = 20
@@ -113,7 +113,9 @@ def attack_link(entry: ModelEntry) -> dict[str, str]:
     """The Audit page with this model chosen."""
     if entry.source == PRESET:
         return {"from": "preset", "model": entry.name}
-    return {"from": "trained", "victim": str(entry.id)}
+    data = entry.facts.get("dataset") if entry.source == TRAINED else None
+    images = _datasets_cards.attack_link(str(data)) if data else {}
+    return {"from": "trained", "victim": str(entry.id), **images}
 
 
 def card_text(entry: ModelEntry) -> str:

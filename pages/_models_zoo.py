@@ -3,17 +3,19 @@
 import math
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from urllib.parse import quote
 
 import streamlit as st
 
 from core.models.catalogue import CATALOGUE
 from core.report.models import PRESET, TRAINED, UPLOAD, ModelEntry
-from pages import _shared
+from pages import _data_choice, _shared
 
 ORIGINS = (TRAINED, UPLOAD, PRESET)  # in the table's order
 PAGE = "pages/models.py"
 SHOWN = 500  # rows of the table
+NAME_WIDTH = 195  # pixels; the name of a victim of a campaign is long
 
 
 def table(entries: Sequence[ModelEntry]) -> None:
@@ -35,18 +37,22 @@ def table(entries: Sequence[ModelEntry]) -> None:
         return
     rows = [row(one) for one in found[:SHOWN]]
     config = {
-        "model": st.column_config.LinkColumn("model", display_text=r"#(.*)$", width=310),
+        "model": st.column_config.LinkColumn("model", display_text=r"#(.*)$", width=NAME_WIDTH),
+        "architecture": st.column_config.TextColumn("architecture", width=205),
+        "data set": st.column_config.TextColumn("data set", width=80),
         "parameters": st.column_config.NumberColumn("parameters", format="localized"),
         "accuracy": st.column_config.NumberColumn(
             "accuracy", format="%.0f %%", help="Share of held-out images that it classifies right."
         ),
-        "n": st.column_config.NumberColumn("n", help="Held-out images that the accuracy was measured on."),
+        "n": st.column_config.NumberColumn("n", width=45, help="Held-out images that the accuracy was measured on."),
         "epsilon": st.column_config.NumberColumn(
             "ε", format="%.3g", help="Spent by DP-SGD, at the δ beside it; the unit is one image, added or removed."
         ),
         "delta": st.column_config.NumberColumn("δ", format="%.3g", help="Of DP-SGD: ε is stated at this δ."),
-        "runs": st.column_config.NumberColumn("runs", help="Attacks on it in this store."),
-        "made": st.column_config.DatetimeColumn("made", format="D MMM HH:mm"),
+        "classes": st.column_config.NumberColumn("classes", width=55),
+        "input": st.column_config.TextColumn("input", width=68),
+        "runs": st.column_config.NumberColumn("runs", width=45, help="Attacks on it in this store."),
+        "made": st.column_config.DatetimeColumn("made", format="D MMM HH:mm", width=90),
     }
     if all(one["epsilon"] is None for one in rows):
         rows = [{name: value for name, value in one.items() if name not in ("epsilon", "delta")} for one in rows]
@@ -59,7 +65,7 @@ def table(entries: Sequence[ModelEntry]) -> None:
 
 
 def _matches(one: ModelEntry, wanted: str) -> bool:
-    text = f"{one.name} {one.spec.architecture} {one.architecture} {one.facts.get('dataset', '')}".casefold()
+    text = f"{one.name} {one.spec.architecture} {one.architecture} {data_words(one) or ''}".casefold()
     return wanted.casefold() in text
 
 
@@ -67,19 +73,30 @@ def row(one: ModelEntry) -> dict[str, object]:
     """One model as a row; what is not known is left empty."""
     return {
         "model": link(one),
-        "origin": one.source,
-        "architecture": architecture_words(one),
-        "data set": one.facts.get("dataset"),
-        "input": one.input,
-        "classes": one.classes,
-        "parameters": one.parameters,
         "accuracy": None if _known(one.accuracy) is None else 100 * one.accuracy,
         "n": one.held_out,
         "epsilon": epsilon(one),
         "delta": delta(one),
         "runs": len(one.runs),
+        "origin": one.source,
+        "architecture": architecture_words(one),
+        "data set": data_words(one),
+        "input": one.input,
+        "classes": one.classes,
+        "parameters": one.parameters,
         "made": None if one.created is None else datetime.fromtimestamp(one.created),
     }
+
+
+def data_words(one: ModelEntry) -> str | None:
+    """What it was trained on; of a preset, the faces that come with SemSight, where it was trained at all."""
+    if one.source == PRESET:
+        return "lfw" if one.spec.weights_sha256 else None
+    found = one.facts.get("dataset")
+    if found is None:
+        return None
+    kind, _, path = str(found).partition(":")
+    return f"{kind} {Path(path).name}" if kind in _data_choice.FILES else str(found)
 
 
 def link(one: ModelEntry) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -48,8 +49,8 @@ STATE_ICONS = {
 
 
 def settings() -> Settings:
-    """The settings of this process, from the environment."""
-    return load_settings()
+    """The settings of this process, from the environment; paths are opened only where visitors may look."""
+    return replace(load_settings(), anywhere=False)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
@@ -193,8 +194,8 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def count(value: int) -> str:
-    """A whole number with a thin space between thousands."""
-    return f"{value:,}".replace(",", "\u2009")
+    """A whole number with a comma between thousands, as messages and tables have it."""
+    return f"{value:,}"
 
 
 def percent(share: float | None, n: int | None = None) -> str:

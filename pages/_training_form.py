@@ -11,7 +11,7 @@ import streamlit as st
 from core.errors import UserError
 from core.images.dataset import TRAIN, DataChoice
 from core.images.datasets import input_of
-from core.jobs.training import TrainRequest, check_training, submit_training, victim_spec
+from core.jobs.training import TrainRequest, as_started, check_training, submit_training, victim_spec
 from core.models.catalogue import CATALOGUE, Argument, check_spec
 from core.models.sizes import parameter_count
 from core.models.spec import ModelSpec
@@ -41,10 +41,10 @@ def launch(request: TrainRequest, anew: bool = False) -> None:
 def form() -> None:
     """The three choices and the launch."""
     left, right = st.columns(2, gap="small")
-    with left, st.container(border=True, height="stretch"):
+    with left, st.container(border=True):
         st.subheader("1  Images", anchor=False)
         found, choice, places = _images()
-    with right, st.container(border=True, height="stretch"):
+    with right, st.container(border=True):
         st.subheader("2  Architecture", anchor=False)
         spec = _architecture(found, choice)
     with st.container(border=True):
@@ -73,7 +73,10 @@ def _ready(spec: ModelSpec, choice: DataChoice, recipe: Recipe, count: int) -> N
             "Name of the victim", key="victim_name", bind="query-params", placeholder=spec.architecture
         )
         device = st.selectbox("Device", DEVICES, key="victim_device", bind="query-params", width=140)
-    request = TrainRequest(spec, name.strip() or spec.architecture, choice, recipe, str(device))
+    started = as_started(spec, recipe)
+    if started != spec:
+        st.caption("ImageNet's mean and standard deviation take the place of the data set's: the weights expect them.")
+    request = TrainRequest(started, name.strip() or spec.architecture, choice, recipe, str(device))
     try:
         _check(json.dumps([asdict(request), _shared.settings().home], sort_keys=True, default=str), request)
     except UserError as error:
@@ -100,7 +103,8 @@ def cost_words(request: TrainRequest, count: int) -> str:
     if pace is None:
         return said + "How long it takes shows after its first epoch: none of this size was trained here yet."
     seconds = count * recipe.epochs / pace
-    return said + f"About **{_shared.seconds(seconds)}** at {_shared.count(round(pace))} images a second, as the last."
+    taken = "under 1 s" if seconds < 1 else f"about {_shared.seconds(seconds)}"
+    return said + f"Training takes **{taken}** at {_shared.count(round(pace))} images a second, as the last."
 
 
 # --- images -----------------------------------------------------------------------------------------------

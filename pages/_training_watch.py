@@ -9,6 +9,7 @@ from core.models.training.progress import EpochRow
 from core.models.training.recipe import Recipe
 from core.report.training import TrainingJob, TrainingView, training, training_jobs
 from pages import _curves, _progress, _shared, _training_form
+from pages._audit_knobs import title_of
 
 HISTORY = 10
 PAGE = "pages/models.py"
@@ -184,7 +185,7 @@ def recipe_words(recipe: Recipe) -> dict[str, object]:
     """Every field of a recipe in words; a defence's own settings only where it acts."""
     own = {"noise": "gaussian", "prune": "prune", "dp_noise": "dp-sgd", "dp_norm": "dp-sgd", "dp_delta": "dp-sgd"}
     return {
-        name.replace("_", " ").capitalize(): value if value != "" else "none"
+        title_of(name): value if value != "" else "none"
         for name, value in recipe.to_dict().items()
         if own.get(name, recipe.defence) == recipe.defence
     }

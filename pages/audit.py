@@ -1,6 +1,7 @@
 """Audit: model, images, threat model and attack on one page; launch it, watch it run, find it again."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core.errors import UserError
 from core.jobs.compose import AttackRequest, check, submit_attack
@@ -108,22 +109,30 @@ def history_rows(page: int) -> None:
             st.page_link(_shared.RUN_PAGE, label="Reconstructions", query_params={"run": str(entry.id)})
 
 
+def _cards() -> list[DeltaGenerator]:
+    """The five cards in their order, two columns of them; assets/style.css puts them in order on a phone too."""
+    places: dict[int, DeltaGenerator] = {}
+    with st.container(key="audit_cards"):
+        for column, numbers in zip(st.columns(2, gap="small"), ((1, 3, 4), (2, 5)), strict=True):
+            for number in numbers:
+                places[number] = column.container(border=True, key=f"audit_card_{number}")
+    return [places[number] for number in sorted(places)]
+
+
 def composer() -> None:
     """The five choices, and the launch."""
     refused = st.session_state.pop("refused", None)
     _audit_attack.settle()
-    left, right = st.columns(2, gap="small")
-    with left, st.container(border=True, height="stretch"):
+    model_card, images_card, threat_card, defence_card, attack_card = _cards()
+    with model_card:
         model = _audit_model.choose()
-    with right, st.container(border=True, height="stretch"):
+    with images_card:
         images = _audit_images.choose(model)
-    left, right = st.columns(2, gap="small")
-    with left:
-        with st.container(border=True):
-            threat, sound = _audit_threat.choose_threat(model, None if images is None else len(images.prepared))
-        with st.container(border=True):
-            threat, defended = _audit_defence.choose_defences(threat, model.spec if model else None)
-    with right, st.container(border=True, height="stretch"):
+    with threat_card:
+        threat, sound = _audit_threat.choose_threat(model, None if images is None else len(images.prepared))
+    with defence_card:
+        threat, defended = _audit_defence.choose_defences(threat, model.spec if model else None)
+    with attack_card:
         attack, config, seed, controls, device = _audit_attack.choose_attack(threat, model.spec if model else None)
     if refused:
         st.error(_shared.plain(refused), icon=":material/error:")

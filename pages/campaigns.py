@@ -90,7 +90,7 @@ def composer() -> None:
         _campaign_form.form(TEXT)
     with st.expander("The plan as text (TOML)", icon=":material/edit_note:"):
         st.caption("Change anything here; docs/campaigns.md explains every key.")
-        st.text_area("Plan", key=TEXT, height=360, label_visibility="collapsed", on_change=keep_text)
+        st.text_area("Plan", key=TEXT, height=360, label_visibility="collapsed")
         st.file_uploader("Or take a TOML file", type=[".toml"], key=UPLOAD, on_change=take_file, max_upload_size=1)
     refused = st.session_state.pop("campaign_refused", None)
     if refused:

@@ -2,21 +2,24 @@
 
 import streamlit as st
 
-from core.errors import UserError
+from core.images.dataset import DataSet
 from core.images.datasets import is_name
+from core.images.opening import trouble
 from pages import _data_choice, _datasets_cards, _datasets_closely, _shared
-from pages._links import link_errors
 
 PAGE = "pages/datasets.py"
 
 
-def closely(wanted: str) -> None:
-    """The set of ?set=."""
-    with link_errors(PAGE, "Data sets"):
-        if not is_name(wanted):
-            raise UserError(f"There is no data set called {wanted[:60]!r}; pick one below.")
+def closely(wanted: str) -> bool:
+    """The set of ?set=; False, with the reason said, where there is none of that name."""
+    if not is_name(wanted):
+        st.error(
+            _shared.plain(f"There is no data set called {wanted[:60]!r}; pick one below."), icon=":material/error:"
+        )
+        return False
     st.page_link(PAGE, label="All data sets", icon=":material/arrow_back:")
     _datasets_closely.named(wanted)
+    return True
 
 
 def own() -> None:
@@ -40,17 +43,31 @@ def own() -> None:
                 help=_data_choice.path_help(str(kind)),
             ).strip()
         if path and (found := _data_choice.opened(f"{kind}:{path}")) is not None:
-            st.markdown(
-                f":material/check: {_shared.plain(found.dataset.title)}: "
-                f"{_shared.count(len(found.dataset.entries))} images of {len(found.dataset.classes)} classes"
-            )
+            looked_at(found)
             _datasets_cards.links(found.name)
+
+
+def looked_at(found: _data_choice.Opened) -> None:
+    """How many images of how many classes, and whether those that were opened are whole."""
+    said = (
+        f"{_shared.plain(found.dataset.title)}: {_shared.count(len(found.dataset.entries))} images of "
+        f"{_shared.count(len(found.dataset.classes))} classes"
+    )
+    opened, broken = _trouble(found.name, found.dataset.fingerprint, found.dataset)
+    if broken:
+        st.markdown(said)
+        st.error(_shared.plain(broken), icon=":material/broken_image:")
+    else:
+        st.markdown(f":material/check: {said}; {_shared.plain(opened)}")
+
+
+@st.cache_data(show_spinner="Opening the images", max_entries=8, ttl=300)
+def _trouble(name: str, fingerprint: str, _dataset: DataSet) -> tuple[str, str]:
+    return trouble(_dataset)
 
 
 _shared.header("Data sets", "Images to train victims on and to attack: bundled, published, or your own.")
 with _shared.user_errors():
-    if "set" in st.query_params:
-        closely(st.query_params["set"])
-    else:
+    if "set" not in st.query_params or not closely(st.query_params["set"]):
         _datasets_cards.cards()
         own()

@@ -2,10 +2,11 @@
 
 import streamlit as st
 
+from core.errors import UserError
 from core.models.presets import PRESETS
 from core.report.models import PRESET, ModelEntry, model_entry, zoo
 from pages import _data_choice, _models_closely, _models_zoo, _shared, _training_form, _training_watch
-from pages._links import link_errors, obey
+from pages._links import obey
 
 PAGE = "pages/models.py"
 ZOO, TRAIN = "All models", _training_watch.VIEW
@@ -19,19 +20,27 @@ def named(wanted: str) -> ModelEntry:
     return model_entry(_shared.get_store(), number or 0)
 
 
-def closely(wanted: str) -> None:
-    """The model of ?model=, above everything else."""
-    with link_errors(PAGE, "Models"):
+def closely(wanted: str) -> bool:
+    """The model of ?model=, in place of everything else; False, with the reason said, where there is none."""
+    try:
         entry = named(wanted)
+    except UserError as error:
+        st.error(_shared.plain(str(error)), icon=":material/error:")
+        return False
     _models_closely.show(entry)
+    return True
 
 
-def watch() -> None:
-    """The training of ?training=, if the link names one."""
-    with link_errors(PAGE, "Models"):
+def watch() -> bool:
+    """The training of ?training=, if the link names one that there is; whether it does."""
+    try:
         wanted = _shared.query_number("training")
         if wanted is not None:
             _training_watch.watched(wanted)
+    except UserError as error:
+        st.error(_shared.plain(str(error)), icon=":material/error:")
+        return False
+    return wanted is not None
 
 
 def all_models() -> None:
@@ -49,9 +58,7 @@ def all_models() -> None:
 _shared.header("Models", "Victims: presets, uploads and those trained here, each with what is known of it.")
 with _shared.user_errors():
     obey(view=ZOO, train_data=_data_choice.bundled_first()[0])
-    if "model" in st.query_params:
-        closely(st.query_params["model"])
-    else:
+    if "model" not in st.query_params or not closely(st.query_params["model"]):
         view = st.segmented_control(
             "View",
             [ZOO, TRAIN],
@@ -62,8 +69,11 @@ with _shared.user_errors():
             label_visibility="collapsed",
         )
         if view == TRAIN:
-            watch()
-            _training_form.form()
+            if watch():
+                with st.expander("Train another victim", icon=":material/model_training:"):
+                    _training_form.form()
+            else:
+                _training_form.form()
             _training_watch.history()
         else:
             all_models()

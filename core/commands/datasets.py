@@ -25,7 +25,7 @@ pictures; folder:PATH for a folder of class folders; parquet:PATH for a Parquet 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what can be done and its arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("list", help="one line a data set: there or missing, size, images, classes")
+    actions.add_parser("list", help="one line a data set: there, differs, by hand or missing; size, images, classes")
     for name, words in (
         ("show", "what it is, its licence, its files and how to get them"),
         ("download", "get its files"),
@@ -60,23 +60,36 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from core.images.datasets import DATASETS, is_here
+    from core.images.datasets import DATASETS, difference
     from core.settings import load_settings
+    from core.storage.space import size_words
 
     settings = load_settings()
     for name, record in DATASETS.items():
-        state = "there" if record.bundled or is_here(name, settings) else "by hand" if record.by_hand else "missing"
-        size = "" if record.bundled else f"{record.bytes / 2**20:,.0f} MiB"
+        size = "" if record.bundled else size_words(record.bytes)
         print(
-            f"{name:<14} {state:<8} {size:>10} {record.images:>8,} images {record.classes:>6,} classes  {record.title}"
+            f"{name:<14} {_state(record, settings):<8} {size:>10} {record.images:>8,} images {record.classes:>6,} "
+            f"classes  {record.title}. {difference(name, settings)}".rstrip(". ")
         )
     return 0
+
+
+def _state(record: Any, settings: Any) -> str:
+    """There, differs (from the publisher's file), by hand or missing."""
+    from core.images.datasets import difference, is_here
+
+    if difference(record.name, settings):
+        return "differs"
+    if record.bundled or is_here(record.name, settings):
+        return "there"
+    return "by hand" if record.by_hand else "missing"
 
 
 def _show(arguments: argparse.Namespace) -> int:
     from core.images.datasets import how_to_place, missing_files, record_of
     from core.images.download import verify
     from core.settings import load_settings
+    from core.storage.space import size_words
 
     settings, record = load_settings(), record_of(arguments.name)
     print(f"{record.title}: {record.summary}")
@@ -89,7 +102,7 @@ def _show(arguments: argparse.Namespace) -> int:
     missing = missing_files(arguments.name, settings)
     for file in record.files:
         state = "missing" if file in missing else "there"
-        print(f"{state:<8} {file.name}  {file.bytes / 2**20:,.1f} MiB  {file.checksum}  {file.url or 'by hand only'}")
+        print(f"{state:<8} {file.name}  {size_words(file.bytes)}  {file.checksum}  {file.url or 'by hand only'}")
         if file.instead:
             print(f"         or instead of it: {', '.join(file.instead)}")
     if record.by_hand:

@@ -93,7 +93,7 @@ def recipe_lines() -> list[str]:
 
 def _request(arguments: argparse.Namespace, settings: "Settings") -> "TrainRequest":
     from core.images.dataset import DataChoice
-    from core.jobs.training import TrainRequest, victim_spec
+    from core.jobs.training import TrainRequest, as_started, victim_spec
 
     for name, what in (("model", "NAME, what to train"), ("data", "SET, what to train it on")):
         if getattr(arguments, name) is None:
@@ -115,7 +115,8 @@ def _request(arguments: argparse.Namespace, settings: "Settings") -> "TrainReque
         seed=arguments.data_seed,
         split_seed=arguments.split_seed,
     )
-    return TrainRequest(spec, arguments.model, choice, _recipe(arguments), arguments.device)
+    recipe = _recipe(arguments)
+    return TrainRequest(as_started(spec, recipe), arguments.model, choice, recipe, arguments.device)
 
 
 def _recipe(arguments: argparse.Namespace) -> "Recipe":

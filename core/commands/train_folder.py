@@ -135,7 +135,7 @@ class _Folder:
             (self._folder / name).unlink(missing_ok=True)
         for warning in [*record.get("warnings", ()), *([CURVE_NOTE] if private else [])]:
             print(f"note: {warning}")
-        rate = (event.values["record"].get("privacy") or {}).get("sampling_rate")
+        rate = (record.get("privacy") or {}).get("sampling_rate")
         for line in privacy_lines(event.values["rows"][-1], Recipe.from_dict(self._payload.recipe), rate):
             print(line)
         print(f"{self._folder / WEIGHTS}  {len(weights) / 1024:,.0f} KiB")

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import UserError
+from core.images.allowed import check_allowed
 from core.images.dataset import DataSet
 from core.images.published import (
     DATASETS,
     VARIANTS,
     DataFile,
     DataRecord,
+    difference,
     found_file,
     how_to_place,
     is_here,
     missing_files,
     record_of,
+    set_aside,
 )
 from core.images.samples import SAMPLES
 from core.settings import Settings
@@ -28,6 +31,7 @@ __all__ = [
     "DataFile",
     "DataRecord",
     "InputFormat",
+    "difference",
     "how_to_place",
     "input_of",
     "is_here",
@@ -35,6 +39,7 @@ __all__ = [
     "missing_files",
     "open_dataset",
     "record_of",
+    "set_aside",
 ]
 
 FOLDER, PARQUET = "folder:", "parquet:"
@@ -62,16 +67,16 @@ def open_dataset(name: str, settings: Settings) -> DataSet:
 
     The first time, an archive without random access is unpacked into the home; after that, the index is read from
     there. Raises UserError for an unknown name (with the nearest), missing files (with how to place them), and files
-    that are not what their name says.
+    that are not what their name says, and for a path that the app may not open (core.images.allowed).
     """
     if name.startswith(FOLDER):
         from core.images.sets.folder import open_folder
 
-        return open_folder(name, Path(name.removeprefix(FOLDER)).expanduser(), settings)
+        return open_folder(name, _path(name, FOLDER, settings), settings)
     if name.startswith(PARQUET):
         from core.images.sets.parquet import open_parquet
 
-        return open_parquet(name, Path(name.removeprefix(PARQUET)).expanduser(), settings)
+        return open_parquet(name, _path(name, PARQUET, settings), settings)
     record = _record(name)
     if record.name in SAMPLES:
         from core.images.sets.bundled import open_bundled
@@ -81,6 +86,16 @@ def open_dataset(name: str, settings: Settings) -> DataSet:
         fetch = "" if record.by_hand else f", or run python -m core datasets download {record.name}"
         raise UserError(f"{record.title} is not on this machine; {_lower(how_to_place(name, settings))[:-1]}{fetch}.")
     return _published(name, record, settings)
+
+
+def _path(name: str, kind: str, settings: Settings) -> Path:
+    """The path behind folder: or parquet:, where it may be opened; the first thing that is asked of it."""
+    try:
+        path = Path(name.removeprefix(kind)).expanduser()
+    except RuntimeError:  # ~ of nobody
+        path = Path(name.removeprefix(kind))
+    check_allowed(path, settings)
+    return path
 
 
 def _published(name: str, record: DataRecord, settings: Settings) -> DataSet:

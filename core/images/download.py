@@ -14,6 +14,7 @@ import http.client
 import json
 import os
 import shutil
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -35,7 +36,7 @@ ATTEMPTS = 4  # in a row that bring nothing
 PAUSE = 1.0  # seconds before the second attempt; doubled before each further one
 SPARE = 64 * 2**20  # bytes that stay free on the disk
 FULL = (errno.ENOSPC, errno.EDQUOT)
-BROKEN = (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException)
+BROKEN = (urllib.error.URLError, ssl.SSLError, TimeoutError, ConnectionError, http.client.HTTPException)
 BUSY = (408, 425, 429, 500, 502, 503, 504)  # worth another attempt
 
 

@@ -6,12 +6,15 @@ those that torchvision, scikit-learn and TensorFlow Datasets check the same file
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.errors import UserError
 from core.registry import look_up, register
 from core.settings import Settings
+from core.storage.space import size_words
 
 TABLE = Path(__file__).resolve().parents[2] / "assets" / "datasets" / "datasets.json"
 
@@ -85,6 +88,46 @@ def missing_files(name: str, settings: Settings) -> tuple[DataFile, ...]:
 def is_here(name: str, settings: Settings) -> bool:
     """Whether all files of the set are in place (looked for, not read)."""
     return not missing_files(name, settings)
+
+
+def differing_files(name: str, settings: Settings) -> tuple[tuple[DataFile, int], ...]:
+    """Files that lie under their published name with another size, and that size in bytes (looked at, not read)."""
+    record = record_of(name)
+    found = []
+    for file in record.files:
+        path = folder_of(record, settings) / file.name
+        if file.bytes and path.is_file() and (size := path.stat().st_size) != file.bytes:
+            found.append((file, size))
+    return tuple(found)
+
+
+def difference(name: str, settings: Settings) -> str:
+    """What is other than the publisher's, in a sentence; "" where nothing is."""
+    told = [
+        f"{file.name} has {size_words(size)} where the publisher's has {size_words(file.bytes)}"
+        if size_words(size) != size_words(file.bytes)
+        else f"{file.name} has {size:,} bytes where the publisher's has {file.bytes:,}"
+        for file, size in differing_files(name, settings)
+    ]
+    return f"It differs from the publisher's: {', '.join(told)}." if told else ""
+
+
+def set_aside(name: str, settings: Settings) -> tuple[Path, ...]:
+    """Rename the files that differ, so that the publisher's can be fetched; where they lie now. Nothing is deleted.
+
+    Raises UserError where a file cannot be renamed.
+    """
+    moved = []
+    for file, _ in differing_files(name, settings):
+        path = folder_of(record_of(name), settings) / file.name
+        number = next(n for n in itertools.count(1) if not path.with_name(f"{file.name}.aside-{n}").exists())
+        target = path.with_name(f"{file.name}.aside-{number}")
+        try:
+            path.rename(target)
+        except OSError as error:
+            raise UserError(f"{path} cannot be renamed ({error.strerror}); move it away by hand.") from error
+        moved.append(target)
+    return tuple(moved)
 
 
 def how_to_place(name: str, settings: Settings) -> str:

@@ -101,6 +101,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "SEMSIGHT_DATABASE_URL": settings.database_url,
         "SEMSIGHT_WEIGHTS": str(settings.weights),
         "SEMSIGHT_DATASETS": str(settings.datasets),
+        "SEMSIGHT_FOLDERS": os.pathsep.join(map(str, settings.folders)),
         "SEMSIGHT_SCHEDULER": settings.scheduler or "",
         "SEMSIGHT_EXECUTOR": settings.executor,
         "SEMSIGHT_DEVICE": settings.device,

@@ -19,6 +19,7 @@ import numpy as np
 from core.errors import UserError
 from core.images.dataset import DataChoice
 from core.images.sampling import training_images
+from core.images.sets.cache import changed_before
 from core.jobs.sources import Beat
 from core.models.spec import ModelSpec
 from core.settings import Settings
@@ -76,7 +77,7 @@ def prepared_count(settings: Settings, choice: DataChoice, spec: ModelSpec) -> i
 def forget_prepared(settings: Settings, older_than: float = KEPT_SECONDS) -> int:
     """Delete what nobody has used for so many seconds, and what a killed runner left half-made; returns how many."""
     limit = time.time() - older_than
-    old = [folder for folder in (settings.home / FOLDER).glob("*") if folder.stat().st_mtime < limit]
+    old = [folder for folder in (settings.home / FOLDER).glob("*") if changed_before(folder, limit)]
     for folder in old:
         shutil.rmtree(folder, ignore_errors=True)
     return len(old)

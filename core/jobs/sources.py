@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from core.images.resize import to_input
+from core.images.sets.cache import changed_before
 from core.models.spec import ModelSpec
 from core.storage.artifacts import decode_png, encode_png, write_atomically
 from core.storage.store import Store
@@ -72,7 +73,7 @@ def readable(store: Store, sha: str | None, spec: ModelSpec) -> np.ndarray | Non
 def forget_unaugmented(store: Store, older_than: float = KEPT_SECONDS) -> int:
     """Delete what was kept longer ago than so many seconds; returns how many."""
     limit = time.time() - older_than
-    old = [file for file in (store.settings.home / FOLDER).glob("*.png") if file.stat().st_mtime < limit]
+    old = [file for file in (store.settings.home / FOLDER).glob("*.png") if changed_before(file, limit)]
     for file in old:
         file.unlink(missing_ok=True)
     return len(old)

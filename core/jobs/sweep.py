@@ -1,5 +1,6 @@
 """All that is deleted by rule, in one place: for the runner, `python -m core doctor --prune` and the Overview."""
 
+from core.images.sets.cache import forget_indexes
 from core.jobs.claims import forget_checkpoints
 from core.jobs.keys import forget_keys
 from core.jobs.prepared import forget_prepared
@@ -31,7 +32,7 @@ def sweep(store: Store, rules: Rules | bool = True, *, files: bool = True) -> Pr
         if shas
     ]
     if rules:
-        old = forget_unaugmented(store) + forget_prepared(store.settings)
+        old = forget_unaugmented(store) + forget_prepared(store.settings) + forget_indexes(store.settings)
         parts += [("caches", old, 0)] if old else []
         uploads = sweep_uploads(store.settings)
         parts += [("uploads", uploads, 0)] if uploads else []

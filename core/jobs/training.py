@@ -16,7 +16,7 @@ from core.jobs.payloads import TrainJob
 from core.jobs.queue import Submitted, submit
 from core.models.catalogue import CATALOGUE
 from core.models.presets import PRESETS
-from core.models.pretrained import pretrained_of, where_found
+from core.models.pretrained import PRETRAINED, pretrained_of, where_found
 from core.models.sizes import parameter_count
 from core.models.spec import ModelSpec
 from core.models.training.checks import check_recipe
@@ -112,6 +112,17 @@ def victim_spec(
         class_names=(),
         weights_sha256="",
     )
+
+
+def as_started(spec: ModelSpec, recipe: Recipe) -> ModelSpec:
+    """The spec with the mean and std that its pretrained weights were made with, where the recipe starts from them.
+
+    Grey models keep those of their data, as do architectures without such weights, which check_training refuses.
+    """
+    record = PRETRAINED.get(spec.architecture)
+    if recipe.start != "imagenet" or record is None or spec.channels != len(record.mean):
+        return spec
+    return replace(spec, mean=record.mean, std=record.std)
 
 
 def submit_training(

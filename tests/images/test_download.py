@@ -3,8 +3,10 @@
 import errno
 import fcntl
 import hashlib
+import http.client
 import os
 import shutil
+import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -191,3 +193,19 @@ def test_what_can_only_be_placed_by_hand_says_so(settings: Settings) -> None:
         UserError, match=r"CelebA cannot be downloaded: it lies on Google Drive.* Get img_align_celeba.zip"
     ):
         download_dataset("celeba", settings)
+
+
+def test_a_broken_encryption_is_a_broken_connection(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, asked = http.client.HTTPResponse.read1, []
+
+    def read1(answer: http.client.HTTPResponse, n: int = -1) -> bytes:
+        asked.append(n)
+        if len(asked) == 2:
+            raise ssl.SSLError(1, "[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC] decryption failed or bad record mac")
+        return whole(answer, n if len(asked) > 2 else 1000)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", read1)
+    assert fetch_file(file_of(host), tmp_path / "file.bin", pause=0).read_bytes() == CONTENT
+    assert host.requests[1][0] == "bytes=1000-"  # it went on where it broke

@@ -4,7 +4,6 @@ import errno
 import json
 import shutil
 from collections import namedtuple
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from core.errors import UserError
 from core.images.dataset import DataChoice
@@ -20,11 +19,11 @@ from core.images.sampling import load_choice, training_images
 from core.jobs import prepared as prepared_module
 from core.jobs.claims import claim
 from core.jobs.compose import AttackRequest, check, stored_model, submit_attack, title
-from core.jobs.keys import key_file
 from core.jobs.queue import set_wanted
 from core.jobs.runner import Runner
 from core.jobs.training import (
     TrainRequest,
+    as_started,
     data_words,
     final_model,
     recipe_words,
@@ -36,9 +35,6 @@ from core.jobs.work import JobWork
 from core.models.build import load_weights
 from core.models.training.recipe import PAPER_RECIPES, Recipe
 from core.models.training.simple import accuracy
-from core.report.model_card import model_card
-from core.report.models import model_entry
-from core.report.training import training
 from core.storage import schema
 from core.storage.store import Store
 from tests.jobs.conftest import job_row
@@ -51,9 +47,9 @@ from tests.jobs.trainings import (
     request,
     run_until_idle,
     shard,
+    turn_until,
     weights_of_undisturbed,
 )
-from tests.models.training.helpers import as_if_from
 
 
 def test_a_training_leaves_its_curve_its_chosen_epochs_and_a_model_that_can_be_attacked(store: Store) -> None:
@@ -107,44 +103,6 @@ def test_a_private_training_states_what_it_promises(store: Store) -> None:
     assert facts["recipe_words"] == "dp-sgd 2"
 
 
-def test_a_private_training_keeps_its_key_to_itself_and_only_while_it_is_needed(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    private = {"defence": "dp-sgd", "dp_noise": 2.0}
-    keys = store.settings.home / "keys"
-    with monkeypatch.context() as held:
-        hold_at(held, 5)  # of 12
-        job = begun(store, **private)
-        runner = Runner(store)
-        turn_until(runner, lambda: (row := shard(store, job)) is not None and row.step == 5)
-        set_wanted(store, job, "pause")
-        turn_until(runner, lambda: job_row(store, job).state == "paused")
-    runner._sweep(always=True)
-    key = key_file(store, job).read_text().strip()
-    set_wanted(store, job, "run")
-    turn_until(runner, lambda: job_row(store, job).state == "done")
-    assert list(keys.iterdir()) == []
-    runner._workers().close()
-
-    calm = begun(store, **private)  # asked anew it draws a key of its own, so that of the first is put in its place
-    key_file(store, calm).write_text(key)
-    other = begun(store, **private)
-    run_until_idle(store)
-    shas = [final_model(store, one).spec.weights_sha256 for one in (job, calm, other)]
-    assert shas[0] == shas[1] != shas[2]
-
-    assert submit_training(store, request(store, **private)).already  # the key is no part of the question
-    card = json.dumps(model_card(model_entry(store, final_model(store, job).model_id), training(store, job).job))
-    files = [path for path in store.settings.home.rglob("*") if path.is_file()]
-    told = card + "".join(str(path.read_bytes()) for path in files)
-    assert any(b"secret key of 128 bits" in path.read_bytes() for path in files)  # the record was looked at
-    assert key not in told
-    assert str(int(key, 16)) not in told
-    facts = json.loads(card)["facts"]
-    assert facts["epsilon"] > 0
-    assert not {"train_loss", "train_accuracy", "gradient_norm"} & facts.keys()  # ε does not cover them
-
-
 def test_what_a_shard_says_twice_lands_once(store: Store) -> None:
     job = begun(store, epochs=2, keep_epochs="1")
     runner = Runner(store)
@@ -168,14 +126,6 @@ def test_what_a_shard_says_twice_lands_once(store: Store) -> None:
     runner._workers().close()
 
 
-def turn_until(runner: Runner, condition: Callable[[], bool]) -> None:
-    for _ in range(200):
-        if condition():
-            return
-        runner.turn()
-    pytest.fail("it did not happen within 200 rounds")
-
-
 def test_a_paused_training_goes_on_to_the_same_weights(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as held:
         hold_at(held, 5)  # of 12: in the second epoch
@@ -195,42 +145,6 @@ def test_a_paused_training_goes_on_to_the_same_weights(store: Store, monkeypatch
     monkeypatch.undo()
     assert final_model(store, job).spec.weights_sha256 == weights_of_undisturbed(store)
     assert curve(store, job) == [1, 2, 3, 4]
-
-
-def test_on_another_kind_of_device_a_training_waits_with_its_checkpoint(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as held:
-        hold_at(held, 5)
-        job = begun(store)
-        runner = Runner(store)
-        turn_until(runner, lambda: (row := shard(store, job)) is not None and row.step == 5)
-        set_wanted(store, job, "pause")
-        turn_until(runner, lambda: job_row(store, job).state == "paused")
-    before = shard(store, job)
-    foreign = store.artifacts.put_bytes(as_if_from("cuda", store.artifacts.read_bytes(before.checkpoint_sha)), ".bin")
-
-    def put_in_place(sha: str) -> None:
-        with store.database.write() as connection:
-            connection.execute(update(schema.shards).values(checkpoint_sha=sha))
-
-    put_in_place(foreign)
-    for _ in range(4):  # more often than a shard has attempts
-        set_wanted(store, job, "run")
-        run_until_idle(store)
-        row = job_row(store, job)
-        assert (row.state, row.wanted) == ("paused", "pause")
-        assert row.error.startswith("This training was begun on a GPU")
-        assert "would run on the CPU" in row.error
-    assert (shard(store, job).checkpoint_sha, shard(store, job).attempt) == (foreign, before.attempt)
-    assert store.artifacts.exists(foreign)
-
-    whole = store.artifacts.read_bytes(foreign)
-    put_in_place(store.artifacts.put_bytes(as_if_from("cpu", whole), ".bin"))  # the device is there again
-    set_wanted(store, job, "run")
-    run_until_idle(store)
-    assert (job_row(store, job).state, job_row(store, job).error) == ("done", None)
-    assert final_model(store, job).spec.weights_sha256 == weights_of_undisturbed(store)
 
 
 def test_a_cancelled_training_stops_and_leaves_no_final_model(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,6 +252,17 @@ def test_one_class_unknown_class_and_unknown_model_are_refused(store: Store) -> 
     pretrained = replace(request(store, start="imagenet"), spec=victim_spec("resnet18", "lfw", store.settings, size=64))
     with pytest.raises(UserError, match="ImageNet weights of resnet18 are not on this machine"):
         submit_training(store, pretrained)
+
+
+def test_a_start_from_imagenet_takes_imagenets_normalisation(store: Store) -> None:
+    drawn = victim_spec("resnet18", "cifar100", store.settings, size=64)
+    pretrained = as_started(drawn, Recipe(start="imagenet"))
+    assert pretrained.mean == (0.485, 0.456, 0.406)  # torchvision's documentation of its weights
+    assert pretrained.std == (0.229, 0.224, 0.225)
+    assert replace(pretrained, mean=drawn.mean, std=drawn.std) == drawn
+    assert as_started(drawn, Recipe()) == drawn
+    grey = victim_spec("resnet18", "cifar100", store.settings, size=64, channels=1)
+    assert as_started(grey, Recipe(start="imagenet")) == grey
 
 
 def test_the_victims_input_and_classes_are_the_datas(store: Store) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from core.images.dataset import DataChoice
@@ -77,6 +78,15 @@ def hold_at(monkeypatch: Any, step: int, seconds: float = 30.0) -> None:
             time.sleep(0.01)
 
     monkeypatch.setattr(compute_train.WorkerTraining, "step", held)
+
+
+def turn_until(runner: Runner, condition: Callable[[], bool]) -> None:
+    """Let the runner do its rounds until this is so."""
+    for _ in range(200):
+        if condition():
+            return
+        runner.turn()
+    pytest.fail("it did not happen within 200 rounds")
 
 
 def finite(row: Mapping[str, Any]) -> bool:

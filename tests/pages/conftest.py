@@ -28,6 +28,7 @@ def _ask(test: AppTest, query: dict[str, str]) -> None:
 def app(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
     """app("pages/audit.py", run="1") -> the page after its first run; no runner is started."""
     monkeypatch.setattr("pages._shared.ensure_runner", lambda settings: 1)
+    monkeypatch.setenv("SEMSIGHT_FOLDERS", str(home.parent))  # the test's own folder
     monkeypatch.chdir(ROOT)
     st.cache_resource.clear()
     st.cache_data.clear()

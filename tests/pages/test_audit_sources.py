@@ -80,7 +80,7 @@ def test_a_data_set_that_is_here_is_drawn_by_the_link(app, store):
     ("query", "said"),
     [
         ({"from_data": "cifar10"}, "is not on this machine"),
-        ({"from_data": "folder", "from_path": "/no/such"}, "There is no folder at"),
+        ({"from_data": "folder", "from_path": "/no/such"}, "The app opens only what lies below"),
         ({"from_data": "parquet", "from_path": "/no/such.parquet"}, "/no/such.parquet"),
         ({"from_data": "folder"}, "Give the path of a folder"),
     ],

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import update
 
 from core.campaigns.presets import PRESETS
+from core.campaigns.toml import read_toml
 from core.jobs.campaign_work import advance
 from core.jobs.campaigns import ask_campaign, submit_campaign
 from core.jobs.launch import RunnerMark
@@ -119,6 +120,21 @@ def test_the_form_writes_the_plan(app):
     text = test.text_area(key="campaign_toml").value
     assert 'name = "prune 70 %"' in text
     assert "2 settings" in words(test)
+
+
+def test_the_form_attacks_early_epochs_and_augmented_images(app):
+    test = app(PAGE)
+    test.text_input(key="form_checkpoints").set_value("5, 1").run()
+    test.checkbox(key="form_augmented").check().run()
+    test.button(key="form_write").click().run()
+    assert not test.error
+    plan = read_toml(test.text_area(key="campaign_toml").value)
+    assert [one.checkpoints for one in plan.recipes] == [(1, 5)]
+    assert [one.augmented for one in plan.threats] == [True]
+    assert "3 settings" in words(test)
+    test.text_input(key="form_checkpoints").set_value("one").run()
+    test.button(key="form_write").click().run()
+    assert "Epochs are whole numbers" in test.error[0].value
 
 
 def test_a_link_to_no_campaign_is_one_sentence(app):

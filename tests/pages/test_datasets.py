@@ -1,5 +1,7 @@
 """Data sets: cards with the licence first, downloads, one set closely, lists to share, and one's own files."""
 
+import re
+
 import pytest
 
 from core.images.datasets import DATASETS
@@ -122,16 +124,38 @@ def test_a_link_to_no_set_is_one_sentence(app, store, value):
     test = app(PAGE, set=value)
     assert not test.exception
     assert len(test.error) == 1
+    assert DATASETS["cifar100"].title in plain_words(test)  # the page goes on as without the link
 
 
 @pytest.mark.parametrize("kind", ["folder", "parquet"])
-def test_own_files_that_are_not_there_are_one_sentence(app, store, kind):
+def test_own_files_that_are_not_there_are_one_sentence(app, store, tmp_path, kind):
     test = app(PAGE)
     test.button_group(key="own_kind").set_value(kind).run()
-    test.text_input(key="own_path").set_value("/no/such/place").run()
+    for path in (str(tmp_path / "none"), "/no/such/place"):
+        test.text_input(key="own_path").set_value(path).run()
+        assert not test.exception
+        assert len(test.error) == 1
+        assert path in test.error[0].value.replace("\\", "")
+    assert "name it in SEMSIGHT_FOLDERS" in test.error[0].value.replace("\\", "")
+    assert str(tmp_path) in test.text_input(key="own_path").help.replace("\\", "")
+
+
+def test_no_link_opens_what_is_not_allowed(app, store, tmp_path_factory):
+    closed = class_folder(tmp_path_factory.mktemp("closed") / "pets", {"cats": 4, "dogs": 4})
+    for page, query in (
+        (PAGE, {"set": f"folder:{closed}"}),
+        ("pages/models.py", {"view": "Train a victim", "train_data": "folder", "train_path": str(closed)}),
+        ("pages/audit.py", {"images": "data set", "from_data": "folder", "from_path": str(closed)}),
+    ):
+        test = app(page, **query)
+        assert not test.exception
+        assert any("SEMSIGHT_FOLDERS" in one.value.replace("\\", "") for one in test.error), page
+    test = app("pages/campaigns.py")
+    text = test.text_area(key="campaign_toml").value
+    test.text_area(key="campaign_toml").set_value(re.sub('dataset = ".*"', f'dataset = "folder:{closed}"', text)).run()
     assert not test.exception
-    assert len(test.error) == 1
-    assert "/no/such/place" in test.error[0].value.replace("\\", "")
+    said = " ".join(one.value for one in (*test.error, *test.warning)).replace("\\", "")
+    assert "SEMSIGHT_FOLDERS" in said
 
 
 def test_a_small_set_opens_with_what_there_is(app, store, tmp_path):
@@ -140,3 +164,44 @@ def test_a_small_set_opens_with_what_there_is(app, store, tmp_path):
     assert not test.exception
     assert not test.error
     assert "2 images" in plain_words(test)
+
+
+def junk(name="cifar100"):
+    folder = load_settings().datasets / name
+    folder.mkdir(parents=True)
+    path = folder / DATASETS[name].files[0].name
+    path.write_bytes(b"junk")
+    return path
+
+
+@pytest.mark.parametrize("query", [{}, {"set": "cifar100"}])
+def test_another_file_than_the_publishers_is_said_and_can_be_put_aside(app, store, query):
+    path = junk()
+    test = app(PAGE, **query)
+    assert not test.exception
+    assert "differs from the publisher's" in words(test)
+    assert "has 4 B where the publisher's has 161 MiB" in plain_words(test)
+    assert "It does not open" in plain_words(test)
+    test.button(key="aside_cifar100").click().run()
+    assert not test.exception
+    assert path.with_name(f"{path.name}.aside-1").read_bytes() == b"junk"
+    assert "get_cifar100" in [button.key for button in test.button]
+
+
+def test_an_archive_that_differs_and_opens_says_what_it_holds(app, store):
+    path = junk()
+    cifar100_archive(path, per_class=2, test_per_class=1)
+    assert "What is there holds 300 images of 100 classes" in plain_words(app(PAGE))
+
+
+def test_own_images_get_a_tick_only_once_they_were_opened(app, store, tmp_path):
+    class_folder(tmp_path / "good", {"cat": 3, "dog": 3})
+    test = app(PAGE)
+    test.text_input(key="own_path").set_value(str(tmp_path / "good")).run()
+    assert ":material/check:" in words(test)
+    assert "all of them were opened" in plain_words(test)
+    (tmp_path / "good" / "cat" / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "good").rename(tmp_path / "broken")
+    test.text_input(key="own_path").set_value(str(tmp_path / "broken")).run()
+    assert not test.exception
+    assert "bad.png" in test.error[0].value.replace("\\", "")

@@ -9,6 +9,7 @@ from core.jobs.payloads import from_json
 from core.jobs.prepared import prepared_images
 from core.models.presets import PRESETS
 from core.storage import schema
+from pages._curves import log_domain
 from tests.pages.test_audit import words
 from tests.trained_rows import QUICK, trained_model, training_rows
 
@@ -79,7 +80,7 @@ def test_a_link_to_no_model_is_one_sentence_with_the_way_out(app, store, value):
     test = app(PAGE, model=value)
     assert not test.exception
     assert len(test.error) == 1
-    assert [link.label for link in test.get("page_link")][-1:] == ["Open Models without this link"]
+    assert "lenet-faces" in test.dataframe[0].value.to_string()  # the page goes on as without the link
 
 
 def test_a_preset_has_a_page_of_its_own(app, store):
@@ -168,6 +169,7 @@ def test_a_link_to_no_training_is_one_sentence(app, store, value):
     test = app(PAGE, view="Train a victim", training=value)
     assert not test.exception
     assert len(test.error) == 1
+    assert not test.button(key="train").disabled  # the form is there as without the link
 
 
 def test_the_model_card_is_json_that_says_how_it_was_made(store):
@@ -183,3 +185,19 @@ def test_the_model_card_is_json_that_says_how_it_was_made(store):
     assert card["recipe"] == QUICK.to_dict()
     assert (card["held_out_accuracy"], card["held_out_images"], card["epoch"]) == (0.875, 40, 4)
     assert "LICENCES.md" in text
+
+
+def test_a_watched_training_stands_above_a_form_that_is_folded(app, store):
+    job = training_rows(store)
+    test = app(PAGE, view="Train a victim", training=str(job))
+    assert not test.exception
+    assert "Train another victim" in [one.label for one in test.expander]
+    assert "Train another victim" not in [one.label for one in app(PAGE, view="Train a victim").expander]
+
+
+def test_a_logarithmic_axis_ends_near_the_values():
+    low, high = log_domain([0.7, 2.0, 13.0])["domain"]
+    assert 0.5 < low < 0.7
+    assert 13.0 < high < 16
+    low, high = log_domain([0.05, 0.05])["domain"]
+    assert low < 0.05 < high

@@ -33,7 +33,8 @@ pages._shared.ensure_runner = lambda settings: 1
 from streamlit.testing.v1 import AppTest
 test = AppTest.from_file("app.py", default_timeout=120).run()
 assert not test.exception, test.exception
-for page in ("audit", "campaigns", "datasets", "models", "reconstructions", "settings", "metrics", "label", "correlations"):
+shown = ("audit", "campaigns", "datasets", "models", "reconstructions", "settings", "metrics", "label", "correlations")
+for page in shown:
     test.switch_page(f"pages/{{page}}.py").run()
     assert not test.exception, (page, test.exception)
 print(sorted(m for m in ("torch", "torchvision", "dask", "distributed") if m in sys.modules))

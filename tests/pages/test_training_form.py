@@ -29,7 +29,7 @@ def test_the_defaults_train(app, store):
     assert not test.exception
     assert not test.error
     assert "160 images to train on, 40 held out" in words(test)
-    assert "600 steps" in words(test).replace("\u2009", "")  # 160 images in steps of 64 are 3, times 200 epochs
+    assert "600 steps" in words(test)  # 160 images in steps of 64 are 3, times 200 epochs
     test.button(key="train").click().run()
     assert not test.exception
     (job,) = jobs(store)
@@ -116,7 +116,7 @@ def test_each_policy_is_shown_on_a_picture(app, store):
     [
         ({"train_count": "9000"}, "9,000 images were asked for"),
         ({"train_data": "cifar100"}, "is not on this machine"),
-        ({"train_data": "folder", "train_path": "/no/such/folder"}, "There is no folder at"),
+        ({"train_data": "folder", "train_path": "/no/such/folder"}, "The app opens only what lies below"),
         ({"recipe_batch_size": "500"}, "lower batch_size"),
         ({"recipe_keep_epochs": "900"}, "leave it out"),
         ({"architecture": "convnet", "victim_size_lfw": "8"}, "at least 9×9"),

@@ -16,6 +16,7 @@ import os
 import shutil
 import struct
 import tarfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,9 @@ DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
     *(EOFError, struct.error, NotImplementedError, RuntimeError),
 )
+KEPT_SECONDS = 30 * 24 * 3600.0  # since an index was last read; then it is deleted, and made again if it is wanted
+DRAFT_SECONDS = 24 * 3600.0  # a draft as old was left by a process that was killed
+DRAFT = ".part"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Build = Callable[[Path], Index]  # given the folder to write into
@@ -48,7 +52,7 @@ def cached_index(settings: Settings, reader: str, files: Sequence[Path], build: 
     folder = settings.home / "indexes" / f"{name}-{state}"
     if (index := _load(folder)) is not None:
         return index, folder
-    draft = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    draft = folder.with_name(f"{folder.name}.{os.getpid()}{DRAFT}")
     shutil.rmtree(draft, ignore_errors=True)
     try:
         with sentences(files[0].name):
@@ -57,11 +61,32 @@ def cached_index(settings: Settings, reader: str, files: Sequence[Path], build: 
             (draft / "index.json").write_text(json.dumps(asdict(index)))
             _put(draft, folder)
         for old in folder.parent.glob(f"{name}-*"):  # of the same files as they were before
-            if old != folder and not old.name.endswith(".part"):
+            if old != folder and not old.name.endswith(DRAFT):
                 shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return index, folder
+
+
+def forget_indexes(settings: Settings) -> int:
+    """Delete indexes that nobody has read for long, and the drafts of killed processes; returns how many."""
+    now = time.time()
+    old = [
+        folder
+        for folder in (settings.home / "indexes").glob("*")
+        if changed_before(folder, now - (DRAFT_SECONDS if folder.name.endswith(DRAFT) else KEPT_SECONDS))
+    ]
+    for folder in old:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(old)
+
+
+def changed_before(path: Path, limit: float) -> bool:
+    """Whether it was changed last before this time; False for what is gone meanwhile."""
+    try:
+        return path.stat().st_mtime < limit
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager
@@ -144,6 +169,9 @@ def _put(draft: Path, folder: Path) -> None:
 def _load(folder: Path) -> Index | None:
     try:
         values = json.loads((folder / "index.json").read_text())
-        return Index(**{**values, "classes": tuple(values["classes"])})
+        index = Index(**{**values, "classes": tuple(values["classes"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
+    with contextlib.suppress(OSError):  # a home that cannot be written, or an index that goes just now
+        os.utime(folder)
+    return index

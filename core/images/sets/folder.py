@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
+from core.images.allowed import check_allowed
 from core.images.dataset import PARTS, TEST, TRAIN
 from core.images.folder import SUFFIXES, natural_key
 from core.images.sets.archives import MAX_PICTURE
@@ -26,6 +27,8 @@ def open_folder(name: str, folder: Path, settings: Settings) -> Opened:
         raise UserError(
             f"There is no folder at {safe_text(str(folder), 200)!r}; give the path of a folder of class folders."
         )
+    for _, root in _parts(folder):  # a link there may lead elsewhere; those further in are left out
+        check_allowed(root, settings)
     index, _ = cached_index(settings, "folder", [folder], lambda draft: _build(folder))
 
     def read(places: Sequence[int]) -> Iterable[np.ndarray]:

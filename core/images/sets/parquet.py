@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
+from core.images.allowed import check_allowed
 from core.images.dataset import PARTS, TEST, TRAIN
 from core.images.folder import natural_key
 from core.images.sets.base import Index, Opened, decode
@@ -37,6 +38,8 @@ def open_parquet(name: str, path: Path, settings: Settings) -> Opened:
     Shards called train-… and test-… (or val…) make the split; other names make none.
     """
     shards = _shards(path)
+    for shard in shards:  # each may be a link
+        check_allowed(shard, settings)
     index, _ = cached_index(settings, "parquet", shards, lambda draft: _build(path, shards))
     column = index.facts["column"]
     starts = np.cumsum([0, *index.facts["rows"]])
