@@ -26,7 +26,7 @@ def test_an_empty_store_shows_the_presets_and_the_way_to_a_training(app, store):
     assert "Only presets so far" in words(test)
     assert {str(row["model"]).partition("#")[2] for row in table(test)} == set(PRESETS)
     trained = next(row for row in table(test) if str(row["model"]).endswith("#lenet-faces"))
-    assert trained["accuracy"] == pytest.approx(0.93)
+    assert trained["accuracy"] == pytest.approx(93)  # percent
     assert trained["n"] == 100
 
 
@@ -37,7 +37,7 @@ def test_trained_models_come_first_with_what_is_known_of_them(app, store):
     assert not test.exception
     first = table(test)[0]
     assert str(first["model"]).startswith(f"models?model={model}#")
-    assert (first["origin"], first["accuracy"], first["n"], first["epsilon"]) == ("trained", 0.875, 40, 7.5)
+    assert (first["origin"], first["accuracy"], first["n"], first["epsilon"]) == ("trained", 87.5, 40, 7.5)
     assert first["delta"] == 1e-5
     test.text_input(key="find").set_value("resnet20").run()
     assert {"resnet20" in str(row["model"]) for row in table(test)} == {True}
@@ -87,7 +87,7 @@ def test_a_preset_has_a_page_of_its_own(app, store):
     test = app(PAGE, model="lenet-faces")
     assert not test.exception
     assert not test.error
-    assert "93.0 %" in [metric.value for metric in test.metric]
+    assert "93 %" in [metric.value for metric in test.metric]
 
 
 # --- trainings --------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def test_a_training_that_goes_on_can_be_paused_resumed_and_cancelled(app, store,
     test = app(PAGE, view="Train a victim", training=str(job))
     assert not test.exception
     assert said in test.get("progress")[0].proto.text
-    assert "75.0 %" in [metric.value for metric in test.metric]  # held-out accuracy after epoch 2
+    assert "75 %" in [metric.value for metric in test.metric]  # held-out accuracy after epoch 2
     assert len(test.get("vega_lite_chart")) == 2  # the early view: accuracy and gradient norm
     first = "training_run" if state == "paused" else "training_pause"
     test.button(key=f"{first}_{job}").click().run()
