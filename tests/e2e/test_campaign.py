@@ -57,4 +57,4 @@ def test_one_click_survives_a_kill_and_fills_every_page(serve: Callable[..., App
     expect(plot).to_have_attribute("data-points", "8")
     expect(plot).to_have_attribute("data-answers", "8")  # the prior's are judged, not plotted
     page.goto(f"{app.url}/campaigns?campaign=1")
-    expect(page.locator("table.settings")).to_contain_text("4 of 4 images")
+    expect(page.locator("table.settings")).to_contain_text("4 answers")
