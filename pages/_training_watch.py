@@ -129,7 +129,7 @@ def guarantee(job: TrainingJob) -> str:
 
 
 def _share(value: float) -> str:
-    return "–" if value != value else f"{100 * value:.1f} %"
+    return _shared.percent(value)
 
 
 def buttons(current: TrainingJob) -> None:
