@@ -40,7 +40,7 @@ def test_a_trained_victim_is_attacked_by_its_link(app, store):
     model, spec = trained_model(store, job)
     test = app(PAGE, **{"from": "trained", "victim": str(model)})
     assert not test.exception
-    assert "87.5 % of 40 images" in plain_words(test)
+    assert "88 % of 40 images" in plain_words(test)
     test.button(key="launch").click().run()
     assert not test.exception
     assert attacks(store)[0].model == spec
