@@ -15,7 +15,7 @@ def test_from_a_trained_model_and_a_data_set_to_the_audit_and_the_form(serve, pa
 
     app = serve(fill)
     page.goto(f"{app.url}/models?model={ids[0]}&annotator=Ana")
-    expect(page.get_by_text("87.5 %", exact=True)).to_be_visible()
+    expect(page.get_by_text("88 %", exact=True)).to_be_visible()
     expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(4)
     with page.expect_download() as card:
         page.get_by_role("button", name="Model card (JSON)").click()
@@ -25,7 +25,7 @@ def test_from_a_trained_model_and_a_data_set_to_the_audit_and_the_form(serve, pa
     assert weights.value.path().read_bytes() == app.store.artifacts.read_bytes(asked["spec"]["weights_sha256"])
 
     page.get_by_role("link", name="Attack it").click()
-    expect(page.get_by_text("87.5 % of 40 images")).to_be_visible()
+    expect(page.get_by_text("88 % of 40 images")).to_be_visible()
     expect(page.get_by_text("Held out: the victim has seen none", exact=False)).to_be_visible()
     assert f"victim={ids[0]}" in page.url
 
