@@ -103,9 +103,9 @@ def test_the_disk_is_shown_with_its_rules_and_pruned_by_a_button(app, store):
     assert not test.exception
     (panel,) = [e for e in test.expander if e.label.startswith("Disk: ")]
     assert re.fullmatch(r"Disk: [\d.]+ \w+ used by SemSight, [\d.]+ \w+ free", panel.label)
-    shown = panel.dataframe[0].value
-    assert list(shown.columns) == ["What", "Files", "Size", "Rule"]
-    assert shown.set_index("What").loc["Originals and their sources", "Files"] == 2
+    shown = panel.table[0].value
+    assert list(shown.columns) == ["Files", "Size", "Rule"]
+    assert shown.loc["Originals and their sources", "Files"] == 2
     test.button(key="prune").click().run()
     assert not test.exception
     said = [t.value.replace("\\", "") for t in test.toast]  # without the marks that keep Markdown from reading it
