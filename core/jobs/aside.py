@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,7 +105,8 @@ def _key(*parts: str) -> str:
 
 
 def _plain(settings: Settings) -> dict[str, Any]:
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()}
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(settings), default=str))
+    return plain
 
 
 def _read_map(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -68,7 +68,7 @@ def answer(data: bytes) -> bytes:
 
 def _settings(values: dict[str, Any]) -> Settings:
     paths: dict[str, Any] = {name: Path(values[name]) for name in PATHS if values[name] is not None}
-    return Settings(**{**values, **paths})
+    return Settings(**{**values, **paths, "folders": tuple(Path(folder) for folder in values["folders"])})
 
 
 def _map(header: dict[str, Any], arrays: dict[str, np.ndarray], settings: Settings) -> bytes:

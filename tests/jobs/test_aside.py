@@ -75,7 +75,8 @@ def pipes() -> int:
 
 @pytest.fixture
 def settings(home: Path, shared: Path) -> Settings:
-    return replace(load_settings(), weights=shared / "weights", torch_cache=None, threads=1)
+    own = {"folders": (home, shared), "anywhere": False}  # what the app's pages have set
+    return replace(load_settings(), weights=shared / "weights", torch_cache=None, threads=1, **own)
 
 
 @pytest.fixture

@@ -97,7 +97,8 @@ def test_the_command_line_has_it(checkout: Path) -> None:
         Image.new("RGB", (16, 16), (value,) * 3).save(checkout / folder / "x.png")
     command = ["-m", "core", "score", "--originals", "a", "--reconstructions", "b", "--out", "s.csv", "--metrics"]
     done = python(checkout, *command, "brightness,psnr")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    said = "1 pair scored by 2 metrics; the table is in s.csv.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
     header, row = (checkout / "s.csv").read_text().splitlines()
     assert header == "name,brightness,psnr"
     assert float(row.split(",")[1]) == pytest.approx(0.2, abs=1e-12)

@@ -127,7 +127,7 @@ def test_every_attack_is_explained_with_every_knob_its_meaning_and_default(app):
         assert ("changes what the server sends" in shown) == (attack.family == "malicious server")
         for field in fields(attack.config):
             knob = test.get_by_key(f"knob_{name}_{field.name}")
-            assert field.name.replace("_", " ") in knob.label
+            assert field.name.replace("_", " ") in knob.label.lower()
             assert "default" in knob.label
             assert plain(str(field.metadata["help"])) in shown
 
@@ -200,7 +200,7 @@ def test_every_defence_is_offered_with_its_place_summary_source_and_settings(app
         assert f":gray-badge[on {PLACES[defence.place]}] {plain(defence.summary)}" in shown
         for field in fields(defence.config):
             knob = test.get_by_key(f"defence_{slot}_{field.name}")
-            assert field.name.replace("_", " ") in knob.label
+            assert field.name.replace("_", " ") in knob.label.lower()
             assert plain(str(field.metadata["help"])) in shown
 
 
