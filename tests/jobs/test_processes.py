@@ -193,8 +193,10 @@ def test_two_apps_at_once_share_one_runner_that_outlives_them(store: Store) -> N
     assert living_runner(store.settings) is None
     successor = psutil.Process(ensure_runner(store.settings))
     assert successor.pid != runner.pid
-    shutil.rmtree(store.settings.home)  # a runner does not outlive its home
+    gone = store.settings.home.rename(store.settings.home.with_name("gone"))  # a runner does not outlive its home
     wait_for(lambda: not successor.is_running())
+    assert not store.settings.home.exists()
+    shutil.rmtree(gone)
 
 
 def test_a_runner_of_older_code_is_replaced_and_a_younger_one_is_not(
